@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Seal: authenticated encryption of what rehome puts on disk; the format is docs/formats/seal.md.
+ * A sealed file is a header (random file key, wrapped by a key provider; purpose; binding) and frames, each
+ * AES-256-GCM under the file key, nonce = frame counter and last flag, AAD = SHA-256 of the header + frame head.
+ * Truncation, reordering, swapping between files and any changed bit are refused (RH_E_CORRUPT).
+ */
+#ifndef REHOME_SEAL_H
+#define REHOME_SEAL_H
+
+#include <rehome/secret.h>
+
+/* --- key providers --- */
+struct rh_key_provider;
+/* The key file holds 32 bytes, raw or as 64 hex digits; refused when others may read it. */
+enum rh_status
+rh_key_provider_file(const char *path, struct rh_key_provider **ret_provider, struct rh_error *err) RH_MUST_USE;
+/* Makes a new 0600 key file (hex) if absent (link(2), so that two starting together agree), then opens it. */
+enum rh_status
+rh_key_provider_file_make(const char *path, struct rh_key_provider **ret_provider, struct rh_error *err) RH_MUST_USE;
+/* scrypt, N=2^17 r=8 p=1 by default; parameters read from a file are bounded (N <= 2^20, r*p <= 64) before use. Copies
+ * the secret. */
+enum rh_status rh_key_provider_passphrase(const struct rh_secret *passphrase,
+                                          struct rh_key_provider **ret_provider,
+                                          struct rh_error *err) RH_MUST_USE;
+/* For tests and fuzzing: a cheaper scrypt N for what is written from now on. */
+void rh_key_provider_cost(struct rh_key_provider *provider, uint64_t n);
+const char *rh_key_provider_describe(
+    const struct rh_key_provider *provider); /* "key file '/etc/rehome/seal.key'", "passphrase"; for the report */
+void rh_key_provider_free(struct rh_key_provider *provider);
+
+/* --- sealed blobs: one small thing, for instance the digest key in the journal --- */
+/* purpose: short ASCII word, checked on opening ("digest-key"); binding: bytes it belongs to (plan, move), not stored.
+ */
+enum rh_status rh_seal_blob(struct rh_key_provider *provider,
+                            const char *purpose,
+                            struct rh_bytes binding,
+                            struct rh_bytes plain,
+                            struct rh_buf *ret_sealed,
+                            struct rh_error *err) RH_MUST_USE;
+enum rh_status rh_unseal_blob(struct rh_key_provider *provider,
+                              const char *purpose,
+                              struct rh_bytes binding,
+                              struct rh_bytes sealed,
+                              struct rh_secret **ret_plain,
+                              struct rh_error *err) RH_MUST_USE;
+
+/* --- sealed files: frames appended one by one --- */
+#define RH_SEAL_FRAME_MAX (64u * 1024u * 1024u) /* most plain bytes of one frame */
+
+struct rh_seal_writer;
+/* Writes the header to fd (at its current position; the file is expected to be empty). fd stays the caller's.
+ * Nothing is synced: the caller calls fdatasync at its own barrier. */
+enum rh_status rh_seal_writer_new(struct rh_key_provider *provider,
+                                  int fd,
+                                  const char *purpose,
+                                  struct rh_bytes binding,
+                                  struct rh_seal_writer **ret_writer,
+                                  struct rh_error *err) RH_MUST_USE;
+/* One frame, one write(2). ret_offset (may be NULL) = file offset of the frame; the file is then `offset + size` long.
+ */
+enum rh_status rh_seal_writer_add(struct rh_seal_writer *writer,
+                                  struct rh_bytes plain,
+                                  uint64_t *ret_offset,
+                                  struct rh_error *err) RH_MUST_USE;
+/* The last frame, possibly with bytes. Without it a reader says "unfinished". */
+enum rh_status
+rh_seal_writer_end(struct rh_seal_writer *writer, struct rh_bytes plain, struct rh_error *err) RH_MUST_USE;
+uint64_t rh_seal_writer_size(const struct rh_seal_writer *writer); /* bytes of the file so far */
+void rh_seal_writer_free(struct rh_seal_writer *writer);
+
+struct rh_seal_reader;
+/* Reads and checks the header. purpose and binding must be as written. fd stays the caller's. Seekable files only for
+ * _at. */
+enum rh_status rh_seal_reader_new(struct rh_key_provider *provider,
+                                  int fd,
+                                  const char *purpose,
+                                  struct rh_bytes binding,
+                                  struct rh_seal_reader **ret_reader,
+                                  struct rh_error *err) RH_MUST_USE;
+/* Next frame's plain bytes into buf (cleared first). RH_END after the last frame (and only if nothing follows it).
+ * RH_NOT_FOUND: the file ends cleanly between two frames, or inside one, without a last frame: unfinished. With
+ * *ret_offset (may be NULL) the offset where the frame began, so that a caller knows which length was whole. */
+enum rh_status rh_seal_reader_next(struct rh_seal_reader *reader,
+                                   struct rh_buf *buf,
+                                   uint64_t *ret_offset,
+                                   struct rh_error *err) RH_MUST_USE;
+/* The frame with this number (from 0) at this offset, as the journal remembers both; sets the reader to go on after it.
+ */
+enum rh_status rh_seal_reader_at(struct rh_seal_reader *reader,
+                                 uint64_t offset,
+                                 uint64_t number,
+                                 struct rh_buf *buf,
+                                 struct rh_error *err) RH_MUST_USE;
+void rh_seal_reader_free(struct rh_seal_reader *reader);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The drivers, one line each. A new driver adds its line here and its folder in meson.build. */
+#include <rehome/store.h>
+
+static const struct rh_driver *const drivers[] = {
+    NULL,
+};
+
+const struct rh_driver *const *rh_drivers(void)
+{
+    return drivers;
+}
+
+static bool driver_is(const struct rh_driver *driver, const char *name)
+{
+    if (strcmp(driver->name, name) == 0)
+        return true;
+    for (const char *const *alias = driver->aliases; alias && *alias; alias++)
+        if (strcmp(*alias, name) == 0)
+            return true;
+    return false;
+}
+
+const struct rh_driver *rh_driver_find(const char *name)
+{
+    for (const struct rh_driver *const *driver = drivers; *driver; driver++)
+        if (driver_is(*driver, name))
+            return *driver;
+    return NULL;
+}
