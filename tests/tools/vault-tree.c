@@ -23,7 +23,6 @@ enum { VALUE_MAX = 1 << 20, NAME_SIZE = 96 };
 enum naming { BY_HASH, BY_UUID, BY_WORD };
 
 /* Part of the tree: `share` of 1000 of the entries, spread over numbered `folders` (0: all in one flat folder). */
- */
 struct group {
     const char *folder;
     enum naming naming;
