@@ -45,8 +45,8 @@ void rh_log_event(enum rh_log_level level, const char *message, const struct rh_
 /* clang-format on */
 
 /* --- files --- */
-/* Whole file through an open directory (AT_FDCWD allowed) into buf, at most `limit` bytes (RH_E_LIMIT above).
- * RH_NOT_FOUND when absent. */
+/* Whole file through an open directory (AT_FDCWD allowed) into buf (cleared first), at most `limit` bytes (RH_E_LIMIT
+ * above). RH_NOT_FOUND when absent. */
 enum rh_status
 rh_file_read(int dir_fd, const char *name, size_t limit, struct rh_buf *buf, struct rh_error *err) RH_MUST_USE;
 /* Temporary in the same folder, write, fsync, rename over, fsync the folder. Mode 0600 unless told. */
