@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What checks and verifications find, for people and as members of a JSON array. Nothing but facts is held back. */
+#include "cli.h"
+
+#include <stdlib.h>
+
+#define FACT_ROWS_MAX 4096
+
+/* One line of the table of facts: what both sides say to the same question. */
+struct rh_fact_row {
+    char *move, *what, *side[3]; /* by enum rh_side */
+};
+
+/* The row for this question, made when it is new; NULL when memory is out. */
+static struct rh_fact_row *row_get(struct rh_findings *findings, const char *move, const char *what)
+{
+    for (size_t i = 0; i < findings->row_count; i++)
+        if (strcmp(findings->rows[i].move, move) == 0 && strcmp(findings->rows[i].what, what) == 0)
+            return &findings->rows[i];
+    if (findings->row_count >= FACT_ROWS_MAX)
+        return NULL;
+    struct rh_fact_row *rows = realloc(findings->rows, (findings->row_count + 1) * sizeof *rows);
+    if (!rows)
+        return NULL;
+    findings->rows = rows;
+    struct rh_fact_row *row = &rows[findings->row_count];
+    *row = (struct rh_fact_row){.move = strdup(move), .what = strdup(what)};
+    if (!row->move || !row->what) {
+        free(row->move);
+        free(row->what);
+        return NULL;
+    }
+    findings->row_count++;
+    return row;
+}
+
+/* Keeps a fact for the table. */
+static void fact_keep(struct rh_findings *findings, const struct rh_finding *finding)
+{
+    struct rh_fact_row *row = row_get(findings, finding->move ? finding->move : "", finding->what);
+    if (!row)
+        return;
+    free(row->side[finding->side]);
+    row->side[finding->side] = strdup(finding->text ? finding->text : "");
+}
+
+/* The longest text of a column among the rows of one move. */
+static size_t column_width(const struct rh_findings *findings, const char *move, int column, size_t least)
+{
+    size_t width = least;
+    for (size_t i = 0; i < findings->row_count; i++) {
+        const struct rh_fact_row *row = &findings->rows[i];
+        const char *text = column < 0 ? row->what : row->side[column];
+        if (strcmp(row->move, move) == 0 && text && strlen(text) > width && !(column >= 0 && row->side[RH_SIDE_NONE]))
+            width = strlen(text);
+    }
+    return width > 60 ? 60 : width;
+}
+
+/* A text, then blanks up to the column's width. */
+static void put_padded(FILE *out, const char *text, size_t width)
+{
+    rh_put_clean(out, text);
+    for (size_t size = strlen(text); size < width; size++)
+        fputc(' ', out);
+}
+
+/* One row: the question, the source's answer, the destination's. */
+static void row_print(FILE *out, const struct rh_fact_row *row, size_t what_width, size_t source_width)
+{
+    fputs("  ", out);
+    put_padded(out, row->what, what_width + 2);
+    if (row->side[RH_SIDE_NONE]) {
+        rh_put_clean(out, row->side[RH_SIDE_NONE]);
+    } else {
+        const char *source = row->side[RH_SIDE_SOURCE], *destination = row->side[RH_SIDE_DESTINATION];
+        put_padded(out, source ? source : "-", source_width + 2);
+        rh_put_clean(out, destination ? destination : "-");
+    }
+    fputc('\n', out);
+}
+
+/* Frees the rows; the table starts anew. */
+static void rows_free(struct rh_findings *findings)
+{
+    for (size_t i = 0; i < findings->row_count; i++) {
+        struct rh_fact_row *row = &findings->rows[i];
+        free(row->move);
+        free(row->what);
+        for (size_t side = 0; side < 3; side++)
+            free(row->side[side]);
+    }
+    free(findings->rows);
+    findings->rows = NULL;
+    findings->row_count = 0;
+}
+
+/* Prints the table of facts, move by move, and forgets it. The talk lock is held. */
+static void facts_print(struct rh_findings *findings)
+{
+    const char *move = NULL;
+    size_t what_width = 0, source_width = 0;
+    for (size_t i = 0; i < findings->row_count; i++) {
+        const struct rh_fact_row *row = &findings->rows[i];
+        if (!move || strcmp(move, row->move) != 0) {
+            move = row->move;
+            what_width = column_width(findings, move, -1, 0);
+            source_width = column_width(findings, move, RH_SIDE_SOURCE, strlen("source"));
+            fputs("move '", findings->out);
+            rh_put_clean(findings->out, move);
+            fputs("'\n", findings->out);
+            fprintf(findings->out, "  %*s  %-*s  destination\n", (int)what_width, "", (int)source_width, "source");
+        }
+        row_print(findings->out, row, what_width, source_width);
+    }
+    rows_free(findings);
+}
+
+/* "problem: destination: text", the record it is about, and the remedy. */
+static void finding_print(FILE *out, const struct rh_finding *finding)
+{
+    static const char *const kinds[] = {"fact", "warning", "problem", NULL};
+    static const char *const sides[] = {"", "source: ", "destination: "};
+    const char *kind = kinds[finding->kind] ? kinds[finding->kind] : finding->what;
+    fprintf(out, "%s: ", kind);
+    if (finding->move && finding->move[0] && finding->kind != RH_FINDING_RECORD) {
+        rh_put_clean(out, finding->move);
+        fputs(": ", out);
+    }
+    if (finding->kind != RH_FINDING_RECORD)
+        fputs(sides[finding->side], out);
+    const char *shown = finding->key.size ? RH_SHOW(finding->key) : "";
+    if (finding->key.size && !(finding->text && strstr(finding->text, shown)))
+        fprintf(out, "'%s'%s", shown, finding->text && finding->text[0] ? ": " : "");
+    rh_put_clean(out, finding->text ? finding->text : "");
+    fputc('\n', out);
+    if (finding->hint && finding->hint[0]) {
+        fputs("  fix: ", out);
+        rh_put_clean(out, finding->hint);
+        fputc('\n', out);
+    }
+}
+
+/* One object of the JSON array. A key that isn't text is given in hexadecimal. */
+static void finding_json(struct rh_findings *findings, const struct rh_finding *finding)
+{
+    static const char *const kinds[] = {"fact", "warning", "problem", "record"};
+    static const char *const sides[] = {"", "source", "destination"};
+    json_t *object = json_object();
+    if (!object)
+        return;
+    json_object_set_new(object, "kind", json_string(kinds[finding->kind]));
+    json_object_set_new(object, "what", json_string(finding->what));
+    if (finding->move && finding->move[0])
+        json_object_set_new(object, "move", json_string(finding->move));
+    if (finding->side != RH_SIDE_NONE)
+        json_object_set_new(object, "side", json_string(sides[finding->side]));
+    if (finding->key.size) {
+        json_t *key = memchr(finding->key.data, 0, finding->key.size)
+                          ? NULL
+                          : json_stringn((const char *)finding->key.data, finding->key.size);
+        rh_auto_buf struct rh_buf hex = RH_BUF_INIT;
+        if (!key && rh_hex_add(&hex, finding->key, NULL) == RH_OK)
+            json_object_set_new(object, "key_hex", json_string(rh_buf_cstr(&hex)));
+        else
+            json_object_set_new(object, "key", key);
+    }
+    json_object_set_new(object, "text", json_string(finding->text ? finding->text : ""));
+    if (finding->hint && finding->hint[0])
+        json_object_set_new(object, "hint", json_string(finding->hint));
+    fputs(findings->members++ ? ",\n    " : "\n    ", findings->out);
+    json_dumpf(object, findings->out, JSON_COMPACT | JSON_ENSURE_ASCII);
+    json_decref(object);
+}
+
+void rh_findings_add(void *user, const struct rh_finding *finding)
+{
+    struct rh_findings *findings = user;
+    bool fact = finding->kind == RH_FINDING_FACT;
+    findings->problems += finding->kind == RH_FINDING_PROBLEM;
+    findings->warnings += finding->kind == RH_FINDING_WARNING;
+    findings->records += finding->kind == RH_FINDING_RECORD;
+    if (fact && !findings->facts && !findings->json)
+        return;
+    if (finding->kind == RH_FINDING_WARNING && findings->quiet)
+        return;
+    rh_talk_lock();
+    if (findings->json) {
+        finding_json(findings, finding);
+    } else if (fact) {
+        fact_keep(findings, finding);
+    } else {
+        facts_print(findings);
+        finding_print(findings->out, finding);
+    }
+    rh_talk_unlock();
+}
+
+void rh_findings_end(struct rh_findings *findings)
+{
+    rh_talk_lock();
+    facts_print(findings);
+    rh_talk_unlock();
+}

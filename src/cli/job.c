@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all commands that work on a plan share: read it, open the engine, do one verb, say how it went. */
+#include "cli.h"
+
+#include <stdlib.h>
+
+static const struct {
+    const char *name, *summary;
+} exits[] = {
+    [RH_EXIT_OK] = {"ok",          "done"                                                                },
+    [RH_EXIT_USAGE] = {"usage",       "the command line is wrong"                                           },
+    [RH_EXIT_PLAN] = {"plan",        "the plan or configuration file is wrong"                             },
+    [RH_EXIT_SOURCE] = {"source",      "the source failed"                                                   },
+    [RH_EXIT_DESTINATION] = {"destination", "the destination failed"                                              },
+    [RH_EXIT_MISMATCH] = {"mismatch",    "the two sides are not equal, or the source changed meanwhile"        },
+    [RH_EXIT_LOCKED] = {"locked",      "somebody else is at work on the plan or on a store"                  },
+    [RH_EXIT_INTERRUPTED] = {"interrupted", "stopped before the end; the same command resumes"                    },
+    [RH_EXIT_REFUSED] = {"refused",     "a check said no; nothing was written"                                },
+    [RH_EXIT_INTERNAL] = {"internal",    "out of memory, a full disk of ours, a broken promise of our own code"},
+};
+
+const char *rh_exit_name(enum rh_exit code)
+{
+    return exits[code].name;
+}
+
+const char *rh_exit_summary(enum rh_exit code)
+{
+    return exits[code].summary;
+}
+
+/* {"status": "denied", "text": ..., "hint": ...} */
+static json_t *error_json(const struct rh_error *err)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "status", json_string(rh_status_name(err->status)));
+    json_object_set_new(object, "text", json_string(err->text));
+    if (err->hint[0])
+        json_object_set_new(object, "hint", json_string(err->hint));
+    return object;
+}
+
+/* The rest of the JSON answer, after the array of findings. */
+static void answer_end(const struct rh_job *job, enum rh_exit code, const struct rh_error *err, json_t *report)
+{
+    json_t *tail = json_object();
+    json_object_set_new(tail, "command", json_string(job->command->name));
+    json_object_set_new(tail, "problems", json_integer((json_int_t)job->findings.problems));
+    json_object_set_new(tail, "warnings", json_integer((json_int_t)job->findings.warnings));
+    json_object_set_new(tail, "records", json_integer((json_int_t)job->findings.records));
+    json_object_set_new(tail, "elapsed_ms", json_integer((rh_clock_us() - job->started_us) / 1000));
+    json_object_set_new(tail, "exit", json_integer(code));
+    json_object_set_new(tail, "exit_name", json_string(rh_exit_name(code)));
+    json_object_set_new(tail, "error", err ? error_json(err) : json_null());
+    json_object_set(tail, "report", report ? report : json_null());
+    char *text = json_dumps(tail, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+    /* the array was streamed, so its object is put together by hand: text + 1 leaves out the opening brace */
+    printf("%s],%s\n", job->findings.members ? "\n  " : "", text ? text + 1 : "\"memory\": false}");
+    free(text);
+    json_decref(tail);
+}
+
+enum rh_exit rh_job_fail(const struct rh_job *job, const struct rh_error *err)
+{
+    enum rh_exit code = rh_engine_exit(err);
+    rh_talk_error(err);
+    if (job->json) {
+        fputs("{\n  \"findings\": [", stdout);
+        answer_end(job, code, err, NULL);
+    }
+    return code;
+}
+
+enum rh_exit rh_job_open(struct rh_job *job,
+                         const struct rh_command *command,
+                         const struct rh_options *options,
+                         const char *plan_path)
+{
+    *job = (struct rh_job){.command = command, .options = options, .plan_path = plan_path, .started_us = rh_clock_us()};
+    job->json = rh_option_in(options, "json") && rh_options_bool(options, "json");
+    job->quiet = rh_option_in(options, "quiet") && rh_options_bool(options, "quiet");
+    if (rh_plan_load(plan_path, rh_drivers(), &job->plan, &job->err) != RH_OK)
+        return rh_job_fail(job, &job->err);
+    const char *state_dir = rh_option_in(options, "state-dir") ? rh_options_text(options, "state-dir") : NULL;
+    if (state_dir) {
+        char *copy = strdup(state_dir);
+        if (!copy) {
+            rh_ignore(rh_fail_memory(&job->err)); /* the code comes from the error itself */
+            return rh_job_fail(job, &job->err);
+        }
+        free(job->plan->state_dir);
+        job->plan->state_dir = copy;
+    }
+    job->args = (struct rh_engine_args){.plan = job->plan, .cancel = &rh_cancel, .retry_us = -1};
+    if (rh_option_in(options, "parallel"))
+        job->args.parallel = rh_options_int(options, "parallel");
+    if (rh_option_in(options, "no-verify"))
+        job->args.verify_off = rh_options_bool(options, "no-verify");
+    if (rh_option_in(options, "retry") && rh_options_given(options, "retry"))
+        job->args.retry_us = rh_options_int(options, "retry");
+    job->findings = (struct rh_findings){.out = stderr, .quiet = job->quiet};
+    if (job->json) {
+        job->findings.json = true;
+        job->findings.out = stdout;
+    }
+    return RH_EXIT_OK;
+}
+
+/* After a failure: what stands and how to go on. A refusal that wrote nothing needs no words about that. */
+static void job_standing(const struct rh_job *job, const json_t *report)
+{
+    char again[512];
+    snprintf(again, sizeof again, "rehome %s %s", job->command->name, job->plan_path);
+    rh_talk_lock();
+    rh_view_standing(stderr, report, job->again ? job->again : again, job->plan_path);
+    rh_talk_unlock();
+}
+
+enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job *job, struct rh_error *err))
+{
+    job->args.found = rh_findings_add;
+    job->args.found_user = &job->findings;
+    if (job->json)
+        fputs("{\n  \"findings\": [", stdout);
+    enum rh_status status = rh_engine_open(&job->args, &job->engine, &job->err);
+    bool opened = status == RH_OK;
+    if (opened) {
+        struct rh_meter *meter = job->quiet ? NULL : rh_meter_start(job->engine);
+        status = verb(job, &job->err);
+        rh_meter_stop(meter);
+    }
+    rh_findings_end(&job->findings);
+    if (status != RH_OK && !rh_failed(status))
+        status = rh_fail(&job->err, status, "%s: nothing to work on", job->command->name);
+    rh_engine_close(job->engine); /* before the report is read: the journal is whole then */
+    job->engine = NULL;
+    enum rh_exit code = status == RH_OK ? RH_EXIT_OK : rh_engine_exit(&job->err);
+    bool told = job->findings.problems > 0 && job->err.status == RH_E_REFUSED && job->command == &rh_cmd_check;
+    if (status != RH_OK && !told)
+        rh_talk_error(&job->err);
+    struct rh_error report_err = {.status = RH_OK};
+    enum rh_status report_status;
+    json_t *report = rh_view_load(job->plan, &report_status, &report_err);
+    if (status != RH_OK && job->command != &rh_cmd_check && (opened || report_status == RH_OK))
+        job_standing(job, report);
+    if (job->json)
+        answer_end(job, code, status == RH_OK ? NULL : &job->err, report);
+    json_decref(report);
+    return code;
+}
+
+void rh_job_close(struct rh_job *job)
+{
+    rh_engine_close(job->engine);
+    rh_plan_free(job->plan);
+    job->engine = NULL;
+    job->plan = NULL;
+}
