@@ -137,7 +137,8 @@ enum rh_status rh_options_from_argv(
 static enum rh_status add_value_name(const struct rh_option *option, bool command_line, struct rh_buf *out)
 {
     if (option->type == RH_OPT_BLOCK)
-        return rh_buf_text(out, " { ... }", NULL);
+        return rh_buf_format(out, NULL, " %s%s{ ... }", option->value_name ? option->value_name : "",
+                             option->value_name ? " " : "");
     if (option->type == RH_OPT_BOOL && command_line)
         return RH_OK;
     static const char *const words[] = {
