@@ -29,7 +29,7 @@ enum rh_status rh_journal_open(const char *dir,
 void rh_journal_close(struct rh_journal *journal);
 const char *rh_journal_dir(const struct rh_journal *journal);
 const char *rh_journal_name(const struct rh_journal *journal);
-/* Pid of the process that holds the journal's lock file, 0 when nobody. Opens nothing. */
+/* Pid of the process that holds the journal's lock file, 0 when nobody, -1 when its pid can't be known. */
 enum rh_status rh_journal_owner(const char *dir, const char *name, pid_t *ret_pid, struct rh_error *err) RH_MUST_USE;
 /* Calls `each` with the name of every journal in the folder. */
 enum rh_status rh_journal_list(const char *dir,
@@ -146,13 +146,13 @@ struct rh_segment_state {
 enum rh_status rh_journal_segment_add(struct rh_journal *journal,
                                       const char *move,
                                       struct rh_segment_state *segment,
-                                      struct rh_error *err) RH_MUST_USE; /* sets id */
+                                      struct rh_error *err) RH_MUST_USE; /* sets id, and file when it is "" */
 enum rh_status rh_journal_segment_good(struct rh_journal *journal,
                                        const char *move,
                                        uint64_t id,
                                        uint64_t bytes,
                                        uint64_t frames,
-                                       struct rh_error *err) RH_MUST_USE;
+                                       struct rh_error *err) RH_MUST_USE; /* both only grow */
 enum rh_status rh_journal_segments(struct rh_journal *journal,
                                    const char *move,
                                    enum rh_status (*each)(void *user, const struct rh_segment_state *segment),

@@ -33,7 +33,8 @@ enum rh_status rh_undo_open(struct rh_journal *journal,
                             const char *move,
                             struct rh_undo **ret_undo,
                             struct rh_error *err) RH_MUST_USE;
-/* Durable (fdatasync) when it returns. The position goes to rh_journal_segment_good together with the range's progress.
+/* Durable (fdatasync) when it returns. Not between begin and commit of the journal. The position goes to
+ * rh_journal_segment_good together with the range's progress.
  */
 struct rh_undo_position {
     uint64_t segment, bytes, frames;
