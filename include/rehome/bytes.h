@@ -144,7 +144,7 @@ void rh_auto_fd_(int *fd);
 #define rh_auto_arena __attribute__((cleanup(rh_arena_done)))
 /* Hands the pointer out and empties the local. */
 #define rh_take(pointer)                                                                                               \
-    ({                                                                                                                 \
+    __extension__({                                                                                                    \
         __typeof__(pointer) taken_ = (pointer);                                                                        \
         (pointer) = NULL;                                                                                              \
         taken_;                                                                                                        \

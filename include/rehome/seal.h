@@ -3,7 +3,8 @@
  * Seal: authenticated encryption of what rehome puts on disk; the format is docs/formats/seal.md.
  * A sealed file is a header (random file key, wrapped by a key provider; purpose; binding) and frames, each
  * AES-256-GCM under the file key, nonce = frame counter and last flag, AAD = SHA-256 of the header + frame head.
- * Truncation, reordering, swapping between files and any changed bit are refused (RH_E_CORRUPT).
+ * Truncation, reordering, swapping between files and any changed bit are refused (RH_E_CORRUPT; RH_E_DENIED when the
+ * file key can't be unwrapped: another key or passphrase, or a changed header, which looks the same).
  */
 #ifndef REHOME_SEAL_H
 #define REHOME_SEAL_H
@@ -18,7 +19,8 @@ rh_key_provider_file(const char *path, struct rh_key_provider **ret_provider, st
 /* Makes a new 0600 key file (hex) if absent (link(2), so that two starting together agree), then opens it. */
 enum rh_status
 rh_key_provider_file_make(const char *path, struct rh_key_provider **ret_provider, struct rh_error *err) RH_MUST_USE;
-/* scrypt, N=2^17 r=8 p=1 by default; parameters read from a file are bounded (N <= 2^20, r*p <= 64) before use. Copies
+/* scrypt, N=2^17 r=8 p=1 by default; parameters read from a file are bounded (N <= 2^20, r*p <= 64,
+ * 128*N*r <= 1 GiB) before use. Copies
  * the secret. */
 enum rh_status rh_key_provider_passphrase(const struct rh_secret *passphrase,
                                           struct rh_key_provider **ret_provider,

@@ -8,7 +8,7 @@
 
 #include <rehome/bytes.h>
 
-/* Once at start of the process: no core dumps, not dumpable, secure heap as large as RLIMIT_MEMLOCK allows.
+/* Once at start of the process: no core dumps, not dumpable, RLIMIT_MEMLOCK raised as far as allowed.
  * Warns by log event when memory can't be locked; never fails for that. */
 enum rh_status rh_secret_start(struct rh_error *err) RH_MUST_USE;
 
