@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine's life: opening and closing, journal and key provider, findings, progress, exit codes. */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct rh_ctx engine_ctx(struct rh_engine *engine, struct rh_error *err)
+{
+    return (struct rh_ctx){.deadline_us = 0, .cancel = engine->args.cancel, .err = err};
+}
+
+int64_t engine_lanes(const struct move_run *move)
+{
+    const int64_t asked = move->engine->args.parallel ? move->engine->args.parallel : move->plan->parallel;
+    return asked > 0 ? asked : LANES_DEFAULT;
+}
+
+int64_t engine_retry_us(const struct rh_engine *engine)
+{
+    return engine->args.retry_us < 0 ? RETRY_DEFAULT_US : engine->args.retry_us;
+}
+
+void engine_found(struct move_run *move, const struct rh_finding *finding)
+{
+    struct rh_engine *engine = move->engine;
+    if (!engine->args.found)
+        return;
+    pthread_mutex_lock(&engine->found_lock);
+    engine->args.found(engine->args.found_user, finding);
+    pthread_mutex_unlock(&engine->found_lock);
+}
+
+void engine_step_shown(struct move_run *move, const char *step, uint64_t total)
+{
+    struct rh_engine *engine = move->engine;
+    pthread_mutex_lock(&engine->progress_lock);
+    snprintf(engine->progress.move, sizeof engine->progress.move, "%s", move->plan->name);
+    snprintf(engine->progress.step, sizeof engine->progress.step, "%s", step);
+    engine->progress.started_us = rh_clock_us();
+    engine->progress.running = true;
+    atomic_store(&engine->records_done, 0);
+    atomic_store(&engine->bytes_done, 0);
+    atomic_store(&engine->records_total, total);
+    pthread_mutex_unlock(&engine->progress_lock);
+    rh_log(RH_LOG_DEBUG, "step", {"move", move->plan->name}, {"step", step});
+}
+
+void rh_engine_progress(struct rh_engine *engine, struct rh_progress *ret_progress)
+{
+    pthread_mutex_lock(&engine->progress_lock);
+    *ret_progress = engine->progress;
+    ret_progress->records_done = atomic_load(&engine->records_done);
+    ret_progress->records_total = atomic_load(&engine->records_total);
+    ret_progress->bytes_done = atomic_load(&engine->bytes_done);
+    pthread_mutex_unlock(&engine->progress_lock);
+}
+
+/* "migrate-" and 16 hex digits of SHA-256 over both sides' identities: equal however the configuration is spelled. */
+static enum rh_status name_by_identity(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err)
+{
+    struct move_run *move = &engine->moves[0];
+    enum rh_status status = check_open(move, err);
+    if (status != RH_OK)
+        return status;
+    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
+    if (rh_buf_format(&text, err, "%s\n%s\n%s\n%s\n", move->source.endpoint->driver->name, move->source.facts.identity,
+                      move->destination.endpoint->driver->name, move->destination.facts.identity) != RH_OK)
+        return RH_E_MEMORY;
+    uint8_t hash[EVP_MAX_MD_SIZE];
+    if (EVP_Digest(text.data, text.size, hash, NULL, EVP_sha256(), NULL) != 1)
+        return rh_fail(err, RH_E_INTERNAL, "computing SHA-256 failed");
+    if (rh_buf_text(ret_name, "migrate-", err) != RH_OK)
+        return RH_E_MEMORY;
+    return rh_hex_add(ret_name, rh_bytes(hash, 8), err);
+}
+
+enum rh_status engine_journal_name(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err)
+{
+    rh_buf_clear(ret_name);
+    if (engine->plan->vault_config)
+        return name_by_identity(engine, ret_name, err);
+    return rh_buf_text(ret_name, engine->plan->name, err);
+}
+
+enum rh_status engine_journal_need(struct rh_engine *engine, unsigned flags, struct rh_error *err)
+{
+    if (engine->journal)
+        return RH_OK;
+    rh_auto_buf struct rh_buf name = RH_BUF_INIT;
+    enum rh_status status = engine_journal_name(engine, &name, err);
+    if (status != RH_OK)
+        return status;
+    return rh_journal_open(engine->plan->state_dir, rh_buf_cstr(&name), flags, &engine->journal, err);
+}
+
+enum rh_status engine_provider_need(struct rh_engine *engine, struct rh_error *err)
+{
+    if (engine->provider)
+        return RH_OK;
+    const struct rh_plan *plan = engine->plan;
+    if (plan->seal_passphrase)
+        return rh_key_provider_passphrase(plan->seal_passphrase, &engine->provider, err);
+    if (plan->seal_key_file)
+        return rh_key_provider_file(plan->seal_key_file, &engine->provider, err);
+    rh_auto_buf struct rh_buf path = RH_BUF_INIT;
+    enum rh_status status = rh_buf_format(&path, err, "%s/seal.key", plan->state_dir);
+    return status == RH_OK ? rh_key_provider_file_make(rh_buf_cstr(&path), &engine->provider, err) : status;
+}
+
+/* Sets up the engine's view of one move of the plan. */
+static void move_init(struct rh_engine *engine, struct move_run *move, const struct rh_move *plan)
+{
+    move->engine = engine;
+    move->plan = plan;
+    move->source = (struct side){.which = RH_SIDE_SOURCE, .endpoint = &plan->source};
+    move->destination = (struct side){.which = RH_SIDE_DESTINATION, .endpoint = &plan->destination};
+    snprintf(move->dataset.name, sizeof move->dataset.name, "%s", RH_KV_DATASET);
+}
+
+enum rh_status rh_engine_open(const struct rh_engine_args *args, struct rh_engine **ret_engine, struct rh_error *err)
+{
+    for (size_t i = 0; i < args->plan->move_count; i++)
+        if (args->plan->moves[i].source.driver->model != RH_MODEL_KV)
+            return rh_fail(err, RH_E_PLAN, "move '%s': only key-value stores can be moved yet",
+                           args->plan->moves[i].name);
+    struct rh_engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return rh_fail_memory(err);
+    engine->args = *args;
+    engine->plan = args->plan;
+    pthread_mutex_init(&engine->found_lock, NULL);
+    pthread_mutex_init(&engine->progress_lock, NULL);
+    engine->moves = calloc(args->plan->move_count, sizeof *engine->moves);
+    if (!engine->moves) {
+        rh_engine_close(engine);
+        return rh_fail_memory(err);
+    }
+    for (engine->move_count = 0; engine->move_count < args->plan->move_count; engine->move_count++)
+        move_init(engine, &engine->moves[engine->move_count], &args->plan->moves[engine->move_count]);
+    *ret_engine = engine;
+    return RH_OK;
+}
+
+void rh_engine_close(struct rh_engine *engine)
+{
+    if (!engine)
+        return;
+    for (size_t i = 0; i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        rh_undo_close(move->undo);
+        side_close(&move->source);
+        side_close(&move->destination);
+        ranges_free(move->ranges, move->range_count);
+        rh_buf_done(&move->marker);
+        rh_wipe(&move->digest, sizeof move->digest);
+    }
+    free(engine->moves);
+    rh_journal_close(engine->journal);
+    rh_key_provider_free(engine->provider);
+    pthread_mutex_destroy(&engine->found_lock);
+    pthread_mutex_destroy(&engine->progress_lock);
+    free(engine);
+}
+
+/* A failure of a store belongs to its side; without a side it is ours. */
+static enum rh_exit exit_of_side(const struct rh_error *err)
+{
+    switch (err->side) {
+    case RH_SIDE_SOURCE:
+        return RH_EXIT_SOURCE;
+    case RH_SIDE_DESTINATION:
+        return RH_EXIT_DESTINATION;
+    case RH_SIDE_NONE:
+        return RH_EXIT_INTERNAL;
+    }
+    return RH_EXIT_INTERNAL;
+}
+
+enum rh_exit rh_engine_exit(const struct rh_error *err)
+{
+    switch (err->status) {
+    case RH_OK:
+    case RH_END:
+        return RH_EXIT_OK;
+    case RH_E_USAGE:
+        return RH_EXIT_USAGE;
+    case RH_E_PLAN:
+        return RH_EXIT_PLAN;
+    case RH_E_MISMATCH:
+        return RH_EXIT_MISMATCH;
+    case RH_E_LOCKED:
+        return RH_EXIT_LOCKED;
+    case RH_E_CANCELLED:
+        return RH_EXIT_INTERRUPTED;
+    case RH_E_REFUSED:
+    case RH_E_LIMIT:
+        return RH_EXIT_REFUSED;
+    case RH_E_CONFLICT:
+        return RH_EXIT_DESTINATION;
+    case RH_E_INTERNAL:
+    case RH_E_MEMORY:
+        return RH_EXIT_INTERNAL;
+    case RH_NOT_FOUND:
+    case RH_EXISTS:
+    case RH_CHANGED:
+    case RH_UNSUPPORTED:
+    case RH_E_IO:
+    case RH_E_FULL:
+    case RH_E_DENIED:
+    case RH_E_NET:
+    case RH_E_TLS:
+    case RH_E_AUTH:
+    case RH_E_CORRUPT:
+    case RH_E_TIMEOUT:
+    case RH_E_STORE:
+        return exit_of_side(err);
+    }
+    return RH_EXIT_INTERNAL;
+}
+
+enum rh_status fact_put(struct move_run *move, const char *name, const char *value, struct rh_error *err)
+{
+    return rh_journal_put(move->engine->journal, move->plan->name, name, rh_bytes_text(value), err);
+}
+
+enum rh_status fact_get(struct move_run *move, const char *name, struct rh_buf *ret_value, struct rh_error *err)
+{
+    rh_buf_clear(ret_value);
+    return rh_journal_get(move->engine->journal, move->plan->name, name, ret_value, err);
+}
+
+bool fact_is(struct move_run *move, const char *name, const char *value)
+{
+    rh_auto_buf struct rh_buf found = RH_BUF_INIT;
+    return fact_get(move, name, &found, NULL) == RH_OK && rh_bytes_equal(rh_buf_bytes(&found), rh_bytes_text(value));
+}
+
+enum rh_status step_done(struct move_run *move, const char *step, bool *ret_done, struct rh_error *err)
+{
+    struct rh_step_state state;
+    enum rh_status status = rh_journal_step_get(move->engine->journal, move->plan->name, step, &state, err);
+    *ret_done = status == RH_OK && state.outcome == RH_STEP_DONE;
+    return status == RH_NOT_FOUND ? RH_OK : status;
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the engine know of each other. One struct per idea: the engine, a move being carried out, a side of
+ * it, a range of it. Nothing here knows a driver.
+ */
+#ifndef REHOME_ENGINE_INTERNAL_H
+#define REHOME_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <rehome/engine.h>
+#include <rehome/undo.h>
+#include <stdio.h>
+
+enum {
+    BATCH_BYTES = 1024 * 1024,
+    BATCH_RECORDS = 4096,
+    KEYS_BATCH_RECORDS = 8192,
+    QUEUE_BATCHES = 2, /* read ahead per lane, besides the one being read and the one being written */
+    LANES_DEFAULT = 4,
+    RANGES_PER_LANE = 4,
+    NAMED_MOST = 100, /* most records that are named one by one; the rest is counted */
+};
+#define RETRY_DEFAULT_US (30 * 1000 * 1000LL)
+
+/* Hashes that a crash left in doubt: what blocks behind a range's journaled progress promised to write. */
+struct doubt_entry {
+    struct rh_hash name, value;
+};
+struct doubt {
+    struct doubt_entry *entries;
+    size_t count, capacity;
+    bool sorted;
+};
+
+struct range {
+    struct rh_range_state state; /* from, to and resume point into the buffers below */
+    struct rh_buf from, to, resume;
+    struct doubt doubt;
+};
+
+struct side {
+    enum rh_side which;
+    const struct rh_endpoint *endpoint;
+    struct rh_store *store;
+    struct rh_session *session; /* the control session of the main thread */
+    struct rh_facts facts;
+};
+
+struct move_run {
+    struct rh_engine *engine;
+    const struct rh_move *plan;
+    struct side source, destination;
+    struct rh_digest_key digest;
+    struct range *ranges;
+    size_t range_count;
+    struct rh_undo *undo;
+    struct rh_buf marker;      /* our marker's bytes, as journaled */
+    struct rh_dataset dataset; /* kv stores have one */
+    /* what check found */
+    size_t problems;
+    struct rh_error first_problem;
+};
+
+struct rh_engine {
+    struct rh_engine_args args;
+    const struct rh_plan *plan;
+    struct rh_journal *journal;
+    struct rh_key_provider *provider;
+    struct move_run *moves;
+    size_t move_count;
+    pthread_mutex_t found_lock;
+    pthread_mutex_t progress_lock;
+    struct rh_progress progress; /* names and start; under progress_lock */
+    atomic_uint_fast64_t records_done, records_total, bytes_done;
+};
+
+/* --- engine.c --- */
+struct rh_ctx engine_ctx(struct rh_engine *engine, struct rh_error *err);
+void engine_found(struct move_run *move, const struct rh_finding *finding);
+void engine_step_shown(struct move_run *move, const char *step, uint64_t total);
+/* Journal name of a plan; for Vault configurations both sides' facts must be known. */
+enum rh_status engine_journal_name(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err);
+enum rh_status engine_journal_need(struct rh_engine *engine, unsigned flags, struct rh_error *err);
+enum rh_status engine_provider_need(struct rh_engine *engine, struct rh_error *err);
+int64_t engine_lanes(const struct move_run *move);
+int64_t engine_retry_us(const struct rh_engine *engine);
+
+/* --- side.c --- */
+/* Adds the side to a failure; returns status. */
+enum rh_status side_status(const struct side *side, struct rh_error *err, enum rh_status status);
+enum rh_status side_open(struct move_run *move, struct side *side, struct rh_error *err);
+void side_close(struct side *side);
+enum rh_status side_session(struct side *side, struct rh_ctx *ctx, enum rh_role role, struct rh_session **ret_session);
+static inline void side_session_close(struct rh_session *session)
+{
+    if (session)
+        session->store->driver->session_close(session);
+}
+const char *side_name(enum rh_side which); /* "source", "destination" */
+/* A scan that leaves out what is not a record of the move (marker, owner's lock). */
+struct side_scan {
+    struct rh_scan *scan;
+};
+enum rh_status side_scan_open(struct side *side,
+                              struct rh_ctx *ctx,
+                              struct rh_session *session,
+                              const struct rh_dataset *dataset,
+                              struct rh_range range,
+                              struct rh_bytes after,
+                              unsigned flags,
+                              struct rh_scan **ret_scan);
+enum rh_status side_scan_next(struct side *side,
+                              struct rh_ctx *ctx,
+                              struct rh_scan *scan,
+                              size_t want_bytes,
+                              size_t want_records,
+                              struct rh_batch *batch);
+void side_scan_close(struct rh_scan *scan);
+
+/* --- marker.c --- */
+bool marker_is_private(enum rh_model model, struct rh_bytes key);
+enum rh_status marker_get(struct side *side, struct rh_ctx *ctx, struct rh_buf *ret_marker);
+enum rh_status marker_set(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker);
+enum rh_status marker_clear(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker);
+/* Journals new marker bytes for this pass unless there are some; loads them. */
+enum rh_status marker_prepare(struct move_run *move, struct rh_error *err);
+/* Sets ours where it isn't; *ret_was_there tells which. RH_E_LOCKED with words for a marker of somebody else's. */
+enum rh_status marker_take(struct move_run *move, struct side *side, bool *ret_was_there, struct rh_error *err);
+/* Clears ours if it stands; anything else is left. */
+enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_error *err);
+
+/* --- check.c --- */
+/* Opens both sides and looks; problems are found and counted. `resuming`: a pass of ours is under way, so that its own
+ * traces are fine. */
+enum rh_status check_open(struct move_run *move, struct rh_error *err);
+enum rh_status check_sides(struct move_run *move, bool resuming, struct rh_error *err);
+void check_problem(struct move_run *move,
+                   const struct side *side,
+                   enum rh_status status,
+                   const char *what,
+                   struct rh_bytes key,
+                   const char *hint,
+                   const char *fmt,
+                   ...) RH_PRINTF(7, 8);
+void check_say(struct move_run *move,
+               const struct side *side,
+               enum rh_finding_kind kind,
+               const char *what,
+               struct rh_bytes key,
+               const char *fmt,
+               ...) RH_PRINTF(6, 7);
+/* RH_OK, or the failure that the problems amount to. */
+enum rh_status check_verdict(struct move_run *move, struct rh_error *err);
+
+/* --- survey.c --- */
+struct survey {
+    uint64_t source_count, destination_count, conflicts, extras;
+    struct rh_hash extra_names;
+    struct range *ranges;
+    size_t range_count, range_capacity;
+    uint64_t stride;
+};
+/* One sorted scan of both sides' keys; problems by check_problem. */
+enum rh_status survey_run(struct move_run *move, struct survey *survey, struct rh_error *err);
+void survey_done(struct survey *survey);
+
+/* --- range.c --- */
+enum rh_status range_load_all(struct move_run *move, struct rh_error *err);
+void ranges_free(struct range *ranges, size_t count);
+enum rh_status range_set_bytes(struct rh_buf *buf, struct rh_bytes *view, struct rh_bytes value, struct rh_error *err);
+enum rh_status doubt_add(struct doubt *doubt, struct rh_hash name, struct rh_hash value, struct rh_error *err);
+bool doubt_has(struct doubt *doubt, struct rh_hash name, struct rh_hash value);
+bool doubt_names(struct doubt *doubt, struct rh_hash name);
+enum rh_status doubt_load(struct move_run *move, struct rh_error *err);
+
+/* --- batch.c --- */
+struct batch_writer {
+    struct move_run *move;
+    struct rh_session *session;
+    struct rh_batch held, part;    /* what the destination holds; the part of a batch that is put in one mode */
+    struct rh_bytes *keys;         /* for get; BATCH_RECORDS long */
+    struct rh_undo_entry *entries; /* as long */
+    size_t capacity;
+};
+enum rh_status batch_writer_init(struct batch_writer *writer, struct move_run *move, struct rh_error *err);
+void batch_writer_done(struct batch_writer *writer);
+/* Puts one batch of a range as the plan's policy says, with its undo block before it, and journals the range's
+ * progress. The range ends with this batch when `last`. */
+enum rh_status
+batch_write(struct batch_writer *writer, struct rh_ctx *ctx, struct range *range, struct rh_batch *batch);
+enum rh_status range_finish(struct move_run *move, struct range *range, struct rh_error *err);
+
+/* --- lanes.c --- */
+/* Runs `work` over all ranges for which `wanted` is true, on the move's lanes; connection losses are tried again for
+ * the retry time. */
+struct lane {
+    struct move_run *move;
+    const atomic_bool *stop;
+    void *user;
+};
+typedef enum rh_status lane_work(struct lane *lane, struct rh_ctx *ctx, struct range *range);
+enum rh_status lanes_run(struct move_run *move,
+                         bool (*wanted)(const struct range *range),
+                         lane_work *work,
+                         void *user,
+                         struct rh_error *err);
+
+/* --- copy.c, verify.c, rollback.c, report.c --- */
+enum rh_status copy_run(struct move_run *move, struct rh_error *err);
+struct verify_result {
+    struct rh_sum a, b, c;
+    uint64_t missing, differing, extras, mended, left;
+    bool extras_equal, source_still, equal;
+};
+enum rh_status verify_run(struct move_run *move, bool repair, struct verify_result *ret_result, struct rh_error *err);
+enum rh_status rollback_run(struct move_run *move, struct rh_error *err);
+enum rh_status report_facts(struct move_run *move, struct rh_error *err);
+enum rh_status report_write(struct rh_engine *engine, struct rh_error *err); /* NAME.report.json in the state folder */
+
+/* --- named facts of the journal, typed --- */
+enum rh_status fact_put(struct move_run *move, const char *name, const char *value, struct rh_error *err);
+enum rh_status
+fact_get(struct move_run *move, const char *name, struct rh_buf *ret_value, struct rh_error *err); /* RH_NOT_FOUND */
+bool fact_is(struct move_run *move, const char *name, const char *value);
+enum rh_status step_done(struct move_run *move, const char *step, bool *ret_done, struct rh_error *err);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One side of a move: opening its store and sessions, and scans without the records that aren't the move's. */
+#include "internal.h"
+
+const char *side_name(enum rh_side which)
+{
+    return which == RH_SIDE_SOURCE ? "source" : which == RH_SIDE_DESTINATION ? "destination" : "move";
+}
+
+enum rh_status side_status(const struct side *side, struct rh_error *err, enum rh_status status)
+{
+    if (rh_failed(status) && err)
+        err->side = side->which;
+    return status;
+}
+
+enum rh_status side_open(struct move_run *move, struct side *side, struct rh_error *err)
+{
+    if (side->session)
+        return RH_OK;
+    const struct rh_driver *driver = side->endpoint->driver;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    if (!side->store) {
+        const struct rh_store_args args = {
+            .options = side->endpoint->options,
+            .side = side->which,
+            .vault_config = move->engine->plan->vault_config,
+            .name = move->plan->name,
+        };
+        enum rh_status status = driver->open(&ctx, &args, &side->store);
+        if (status != RH_OK)
+            return side_status(side, err, status);
+    }
+    return side_session(side, &ctx, RH_ROLE_CONTROL, &side->session);
+}
+
+void side_close(struct side *side)
+{
+    side_session_close(side->session);
+    side->session = NULL;
+    if (side->store)
+        side->endpoint->driver->close(side->store);
+    side->store = NULL;
+}
+
+enum rh_status side_session(struct side *side, struct rh_ctx *ctx, enum rh_role role, struct rh_session **ret_session)
+{
+    return side_status(side, ctx->err, side->store->driver->session_open(ctx, side->store, role, ret_session));
+}
+
+enum rh_status side_scan_open(struct side *side,
+                              struct rh_ctx *ctx,
+                              struct rh_session *session,
+                              const struct rh_dataset *dataset,
+                              struct rh_range range,
+                              struct rh_bytes after,
+                              unsigned flags,
+                              struct rh_scan **ret_scan)
+{
+    return side_status(side, ctx->err,
+                       side->store->driver->read->scan_open(ctx, session, dataset, range, after, flags, ret_scan));
+}
+
+/* Takes marker and owner's lock out of a batch that was just read. */
+static void drop_private(enum rh_model model, struct rh_batch *batch)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (marker_is_private(model, batch->records[i].key))
+            batch->bytes -= batch->records[i].key.size + batch->records[i].value_bytes;
+        else {
+            if (kept != i)
+                batch->records[kept] = batch->records[i];
+            kept++;
+        }
+    }
+    batch->count = kept;
+}
+
+enum rh_status side_scan_next(struct side *side,
+                              struct rh_ctx *ctx,
+                              struct rh_scan *scan,
+                              size_t want_bytes,
+                              size_t want_records,
+                              struct rh_batch *batch)
+{
+    const struct rh_driver *driver = side->store->driver;
+    for (;;) {
+        rh_batch_clear(batch);
+        enum rh_status status = driver->read->scan_next(ctx, scan, want_bytes, want_records, batch);
+        if (status != RH_OK)
+            return side_status(side, ctx->err, status);
+        drop_private(driver->model, batch);
+        if (batch->count > 0)
+            return RH_OK;
+    }
+}
+
+void side_scan_close(struct rh_scan *scan)
+{
+    if (scan)
+        scan->session->store->driver->read->scan_close(scan);
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The survey: one sorted scan over the keys of both sides, merged. It counts, cuts the ranges, and names what would
+ * stop the move before anything is written: keys that the destination can't hold, keys that it holds already, extra
+ * keys.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+
+/* One side's sorted keys, a batch at a time. */
+struct keys {
+    struct side *side;
+    struct rh_ctx *ctx;
+    struct rh_session *session;
+    struct rh_scan *scan;
+    struct rh_batch batch;
+    size_t at;
+    bool ended;
+};
+
+/* Where the move begins: -start, or the first key of all. */
+static struct rh_bytes first_key(const struct move_run *move)
+{
+    const char *start = move->engine->args.start;
+    return start ? rh_bytes_text(start) : (struct rh_bytes){0};
+}
+
+/* Opens the stream on a session of its own; a store that doesn't exist yet has no keys. */
+static enum rh_status
+keys_open(struct keys *keys, struct move_run *move, struct side *side, struct rh_ctx *ctx, unsigned flags)
+{
+    *keys = (struct keys){.side = side, .ctx = ctx};
+    if (side->facts.exists == RH_NO) {
+        keys->ended = true;
+        return RH_OK;
+    }
+    const struct rh_range all = {.from = first_key(move)};
+    enum rh_status status = side_session(side, ctx, RH_ROLE_READ, &keys->session);
+    if (status == RH_OK)
+        status =
+            side_scan_open(side, ctx, keys->session, &move->dataset, all, (struct rh_bytes){0}, flags, &keys->scan);
+    return status;
+}
+
+static void keys_close(struct keys *keys)
+{
+    side_scan_close(keys->scan);
+    side_session_close(keys->session);
+    rh_batch_done(&keys->batch);
+}
+
+/* The record under the cursor, NULL at the end; reads on when the batch is used up. */
+static enum rh_status keys_peek(struct keys *keys, const struct rh_record **ret_record)
+{
+    if (!keys->ended && keys->at == keys->batch.count) {
+        keys->at = 0;
+        enum rh_status status =
+            side_scan_next(keys->side, keys->ctx, keys->scan, BATCH_BYTES, KEYS_BATCH_RECORDS, &keys->batch);
+        if (status == RH_END)
+            keys->ended = true;
+        else if (status != RH_OK)
+            return status;
+    }
+    *ret_record = keys->ended ? NULL : &keys->batch.records[keys->at];
+    return RH_OK;
+}
+
+/* Merges neighbouring ranges when there are twice as many as wanted: their number stays bounded, their size even. */
+static void halve_ranges(struct survey *survey)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < survey->range_count; i += 2, kept++) {
+        struct range merged = survey->ranges[i];
+        if (i + 1 < survey->range_count) {
+            struct range *next = &survey->ranges[i + 1];
+            merged.state.expect_count += next->state.expect_count;
+            merged.state.destination_empty = merged.state.destination_empty && next->state.destination_empty;
+            rh_buf_done(&next->from);
+            *next = (struct range){0};
+        }
+        survey->ranges[i] = (struct range){0};
+        survey->ranges[kept] = merged;
+    }
+    survey->range_count = kept;
+    survey->stride *= 2;
+}
+
+/* Begins a new range at `from` (empty for the first). */
+static enum rh_status open_range(struct survey *survey, struct rh_bytes from, size_t most, struct rh_error *err)
+{
+    if (survey->range_count >= 2 * most)
+        halve_ranges(survey);
+    if (survey->range_count == survey->range_capacity) {
+        const size_t capacity = survey->range_capacity ? survey->range_capacity * 2 : 16;
+        struct range *grown = realloc(survey->ranges, capacity * sizeof *grown);
+        if (!grown)
+            return rh_fail_memory(err);
+        survey->ranges = grown;
+        survey->range_capacity = capacity;
+    }
+    struct range *range = &survey->ranges[survey->range_count];
+    *range = (struct range){.state = {.destination_empty = true}};
+    enum rh_status status = range_set_bytes(&range->from, &range->state.from, from, err);
+    if (status == RH_OK)
+        survey->range_count++;
+    return status;
+}
+
+/* A range ends where the next begins. */
+static enum rh_status close_ranges(struct survey *survey, const char *dataset, struct rh_error *err)
+{
+    for (size_t i = 0; i < survey->range_count; i++) {
+        struct range *range = &survey->ranges[i];
+        range->state.from = rh_buf_bytes(&range->from);
+        snprintf(range->state.dataset, sizeof range->state.dataset, "%s", dataset);
+        if (i + 1 < survey->range_count) {
+            enum rh_status status =
+                range_set_bytes(&range->to, &range->state.to, rh_buf_bytes(&survey->ranges[i + 1].from), err);
+            if (status != RH_OK)
+                return status;
+        }
+    }
+    return RH_OK;
+}
+
+/* Whether a store holds this key. */
+static enum rh_status
+side_has(struct move_run *move, struct side *side, struct rh_bytes key, bool *ret_has, struct rh_error *err)
+{
+    *ret_has = false;
+    if (side->facts.exists == RH_NO)
+        return RH_OK;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
+    enum rh_status status = side->store->driver->read->get(&ctx, side->session, &move->dataset, &key, 1, &batch);
+    *ret_has = status == RH_OK && batch.count > 0;
+    return side_status(side, err, status);
+}
+
+/* Whether the destination can hold this record beside all others. */
+static enum rh_status
+check_fits(struct move_run *move, const struct rh_record *record, struct rh_buf *rival, struct rh_error *err)
+{
+    struct side *destination = &move->destination;
+    struct rh_error why = {0};
+    rh_buf_clear(rival);
+    enum rh_status status = destination->store->driver->write->fits(destination->store, &move->dataset, record->key,
+                                                                    record->value_bytes, rival, &why);
+    if (status == RH_E_LIMIT) {
+        check_problem(move, destination, RH_E_LIMIT, "does-not-fit", record->key,
+                      why.hint[0] ? why.hint
+                                  : "rename or remove the record at the source, or choose another kind of destination",
+                      "the destination can't hold %s: %s", RH_SHOW(record->key), why.text);
+        return RH_OK;
+    }
+    if (status != RH_OK) {
+        if (err)
+            *err = why;
+        return side_status(destination, err, status);
+    }
+    struct side *const sides[] = {&move->source, destination};
+    for (size_t i = 0; rival->size > 0 && i < 2; i++) {
+        bool has = false;
+        status = side_has(move, sides[i], rh_buf_bytes(rival), &has, err);
+        if (status != RH_OK)
+            return status;
+        if (has) {
+            check_problem(move, destination, RH_E_LIMIT, "collides", record->key, "rename or remove one of the two",
+                          "the destination can't hold both %s and %s: their names collide there", RH_SHOW(record->key),
+                          RH_SHOW(rh_buf_bytes(rival)));
+            return RH_OK;
+        }
+    }
+    return RH_OK;
+}
+
+/* Whether both sides hold the same value; for keep-equal. */
+static enum rh_status same_value(struct move_run *move, struct rh_bytes key, bool *ret_same, struct rh_error *err)
+{
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_auto_batch struct rh_batch left = RH_BATCH_INIT, right = RH_BATCH_INIT;
+    struct side *const a = &move->source, *const b = &move->destination;
+    enum rh_status status =
+        side_status(a, err, a->store->driver->read->get(&ctx, a->session, &move->dataset, &key, 1, &left));
+    if (status == RH_OK)
+        status = side_status(b, err, b->store->driver->read->get(&ctx, b->session, &move->dataset, &key, 1, &right));
+    if (status != RH_OK)
+        return status;
+    struct rh_digest_key digest;
+    status = rh_digest_key_new(&digest, err);
+    if (status != RH_OK)
+        return status;
+    *ret_same = left.count == 1 && right.count == 1 &&
+                rh_hash_equal(rh_digest_record(&digest, move->dataset.name, &left.records[0]),
+                              rh_digest_record(&digest, move->dataset.name, &right.records[0]));
+    return RH_OK;
+}
+
+/* A key that both sides hold. */
+static enum rh_status
+check_conflict(struct move_run *move, struct survey *survey, struct rh_bytes key, struct rh_error *err)
+{
+    survey->conflicts++;
+    survey->ranges[survey->range_count - 1].state.destination_empty = false;
+    bool same = false;
+    switch (move->plan->on_conflict) {
+    case RH_CONFLICT_OVERWRITE:
+        return RH_OK;
+    case RH_CONFLICT_KEEP_EQUAL: {
+        enum rh_status status = same_value(move, key, &same, err);
+        if (status != RH_OK || same)
+            return status;
+        break;
+    }
+    case RH_CONFLICT_FAIL:
+        break;
+    }
+    check_problem(move, &move->destination, RH_E_REFUSED, "exists", key,
+                  move->plan->on_conflict == RH_CONFLICT_FAIL
+                      ? "move to an empty store, or say on_conflict = \"keep-equal\" or \"overwrite\" in the move"
+                      : "say on_conflict = \"overwrite\" in the move, or remove the record",
+                  move->plan->on_conflict == RH_CONFLICT_FAIL ? "the destination already holds %s"
+                                                              : "the destination already holds %s, with another value",
+                  RH_SHOW(key));
+    return RH_OK;
+}
+
+/* A key of the source: counted, checked, put into its range. */
+static enum rh_status take_source(struct move_run *move,
+                                  struct survey *survey,
+                                  const struct rh_record *record,
+                                  struct rh_buf *rival,
+                                  struct rh_error *err)
+{
+    const size_t most = (size_t)engine_lanes(move) * RANGES_PER_LANE;
+    struct range *last = survey->range_count ? &survey->ranges[survey->range_count - 1] : NULL;
+    if (!last || last->state.expect_count >= survey->stride) {
+        enum rh_status status = open_range(survey, last ? record->key : first_key(move), most, err);
+        if (status != RH_OK)
+            return status;
+        last = &survey->ranges[survey->range_count - 1];
+    }
+    last->state.expect_count++;
+    survey->source_count++;
+    atomic_fetch_add_explicit(&move->engine->records_done, 1, memory_order_relaxed);
+    return check_fits(move, record, rival, err);
+}
+
+/* A key of the destination that the source doesn't have. */
+static void take_extra(struct move_run *move, struct survey *survey, const struct rh_record *record)
+{
+    struct rh_sum sum = {.sum = survey->extra_names};
+    rh_sum_add(&sum, rh_digest_name(&move->digest, move->dataset.name, record->key), 0);
+    survey->extra_names = sum.sum;
+    survey->extras++;
+    if (survey->extras <= NAMED_MOST)
+        check_say(move, &move->destination, RH_FINDING_RECORD, "extra", record->key,
+                  "only on the destination; stays as it is: %s", RH_SHOW(record->key));
+}
+
+/* Walks both streams in step. */
+static enum rh_status
+merge(struct move_run *move, struct survey *survey, struct keys *source, struct keys *destination, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf rival = RH_BUF_INIT;
+    for (;;) {
+        const struct rh_record *left = NULL, *right = NULL;
+        enum rh_status status = keys_peek(source, &left);
+        if (status == RH_OK)
+            status = keys_peek(destination, &right);
+        if (status != RH_OK)
+            return status;
+        if (!left && !right)
+            return RH_OK;
+        const int order = !left ? 1 : !right ? -1 : rh_bytes_compare(left->key, right->key);
+        if (order <= 0) {
+            status = take_source(move, survey, left, &rival, err);
+            source->at++;
+        }
+        if (status == RH_OK && order == 0)
+            status = check_conflict(move, survey, left->key, err);
+        if (order > 0)
+            take_extra(move, survey, right);
+        if (order >= 0) {
+            survey->destination_count++;
+            destination->at++;
+        }
+        if (status != RH_OK)
+            return status;
+    }
+}
+
+enum rh_status survey_run(struct move_run *move, struct survey *survey, struct rh_error *err)
+{
+    *survey = (struct survey){.stride = 256};
+    engine_step_shown(move, "survey", 0);
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    struct keys source = {0}, destination = {0};
+    const uint64_t most = move->destination.facts.limits.value_bytes;
+    unsigned flags = RH_SCAN_KEYS_ONLY;
+    /* sizes are cheap where the source knows no limit of its own, and needed where its limit is the higher one */
+    const uint64_t source_most = move->source.facts.limits.value_bytes;
+    if (source_most == 0 || (most && source_most > most))
+        flags |= RH_SCAN_SIZES;
+    enum rh_status status = keys_open(&source, move, &move->source, &ctx, flags);
+    if (status == RH_OK)
+        status = keys_open(&destination, move, &move->destination, &ctx, RH_SCAN_KEYS_ONLY);
+    if (status == RH_OK)
+        status = merge(move, survey, &source, &destination, err);
+    keys_close(&source);
+    keys_close(&destination);
+    /* an empty source has one empty range, so that verification looks at the destination all the same */
+    if (status == RH_OK && survey->range_count == 0)
+        status = open_range(survey, first_key(move), 1, err);
+    if (status == RH_OK)
+        status = close_ranges(survey, move->dataset.name, err);
+    if (status != RH_OK)
+        survey_done(survey);
+    return status;
+}
+
+void survey_done(struct survey *survey)
+{
+    ranges_free(survey->ranges, survey->range_count);
+    survey->ranges = NULL;
+    survey->range_count = 0;
+}
