@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The drivers, one line each. A new driver adds its line here and its folder in meson.build. */
+#include "mysql/driver.h"
+
 #include <rehome/store.h>
 
 static const struct rh_driver *const drivers[] = {
+    &rh_driver_mysql,
     NULL,
 };
 

@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sessions: connecting with TLS that can't be downgraded, what every connection is set to, deadlines, and making
+ * sure that a cut attempt can't take effect later.
+ * Knowledge: Connector/C 3.3 checks chain and host name only with MYSQL_OPT_SSL_VERIFY_SERVER_CERT, falls back to
+ * plain text unless MYSQL_OPT_SSL_ENFORCE, verifies a chain as soon as a CA is given, and takes "localhost" for the
+ * Unix socket unless the protocol is set.
+ */
+#include "internal.h"
+#include <errmsg.h>
+#include <mysqld_error.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+/* How long we wait for statements of a cut connection or an earlier process to end. */
+static const int64_t settle_limit_us = 60 * INT64_C(1000000);
+
+/* --- the connection --- */
+
+/* The name to show for the server. */
+static const char *server_name(const struct my_store *store)
+{
+    return store->socket ? store->socket : store->host;
+}
+
+/* The remedy for a TLS refusal, by the words libmariadb has for it. */
+static void tls_hint(const struct my_store *store, struct rh_error *err, const char *message)
+{
+    const char *ca = store->vault_config ? "tls_ca_file = \"PATH\"" : "tls { ca_file = \"PATH\" }";
+    if (strstr(message, "does not support it"))
+        rh_error_hint(err, "the server offers no TLS: set ssl_cert and ssl_key there, or, on a network you trust, %s",
+                      store->vault_config ? "leave tls_ca_file out" : "give tls { mode = \"off\" }");
+    else if (strstr(message, "expired"))
+        rh_error_hint(err, "the server's certificate has run out: renew it there (and check both clocks)");
+    else if (strstr(message, "not yet valid"))
+        rh_error_hint(err, "the server's certificate isn't valid yet: check both clocks");
+    else if (strstr(message, "Validation of SSL server certificate failed"))
+        rh_error_hint(err,
+                      "the server's certificate is for another host than '%s': connect by a name it holds, or give the "
+                      "server a certificate with this name",
+                      RH_SHOW(rh_bytes_text(store->host)));
+    else if (strstr(message, "self-signed") || strstr(message, "self signed") || strstr(message, "issuer"))
+        rh_error_hint(err, "the server's certificate isn't signed by a CA we trust: give its CA with %s", ca);
+    else if (strstr(message, "alert") || strstr(message, "handshake"))
+        rh_error_hint(err, "the server refused the TLS handshake: see its error log, and cert_file and key_file here");
+    else
+        rh_error_hint(err, "check the server's certificate with: openssl s_client -starttls mysql -connect %s:%u",
+                      RH_SHOW(rh_bytes_text(store->host)), store->port);
+}
+
+/* Words for a connection that didn't come about. */
+static enum rh_status connect_failed(struct my_session *session, MYSQL *mysql, struct rh_error *err)
+{
+    const struct my_store *store = session->store;
+    char what[400];
+    snprintf(what, sizeof what, "connecting to '%s'", RH_SHOW(rh_bytes_text(server_name(store))));
+    unsigned number = mysql_errno(mysql);
+    const char *message = mysql_error(mysql);
+    /* An error the server sends instead of the handshake comes wrapped: find its number. */
+    const char *inner = number == CR_SSL_CONNECTION_ERROR ? strstr(message, "cannot be verified: ") : NULL;
+    if (inner && inner[20] >= '0' && inner[20] <= '9') {
+        unsigned wrapped = 0;
+        for (const char *digit = inner + 20; *digit >= '0' && *digit <= '9' && wrapped < 100000; digit++)
+            wrapped = wrapped * 10 + (unsigned)(*digit - '0');
+        return my_fail_number(session, err, what, wrapped, message);
+    }
+    if (number == CR_SSL_CONNECTION_ERROR) {
+        rh_fail(err, RH_E_TLS, "%s failed: %s (%u)", what, RH_SHOW(rh_bytes_text(message)), number);
+        if (err) {
+            err->native = (long)number;
+            tls_hint(store, err, message);
+        }
+        return RH_E_TLS;
+    }
+    enum rh_status status = my_fail_number(session, err, what, number, message);
+    /* Nothing is open yet, so "reconnect" means: try again. */
+    if (err && err->retry == RH_RETRY_RECONNECT)
+        err->retry = RH_RETRY_LATER;
+    return status;
+}
+
+/* Sets the handle's options. */
+static void set_options(const struct my_store *store, MYSQL *mysql)
+{
+    const my_bool yes = 1;
+    const unsigned protocol = store->socket ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP, none = 0;
+    mysql_options(mysql, MYSQL_OPT_PROTOCOL, &protocol);
+    mysql_options(mysql, MYSQL_SET_CHARSET_NAME, "binary");
+    mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &store->connect_s);
+    mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &store->io_s);
+    mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &store->io_s);
+    /* No server may ask us for files. */
+    mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &none);
+    if (store->tls == MY_TLS_OFF) {
+        /* Nothing that would send the password itself over a plain connection. */
+        if (!store->socket)
+            mysql_optionsv(mysql, MARIADB_OPT_RESTRICTED_AUTH,
+                           "mysql_native_password,client_ed25519,caching_sha2_password");
+        return;
+    }
+    mysql_options(mysql, MYSQL_OPT_SSL_ENFORCE, &yes);
+    mysql_optionsv(mysql, MARIADB_OPT_TLS_VERSION, "TLSv1.2,TLSv1.3");
+    const my_bool verify = store->tls == MY_TLS_VERIFIED;
+    mysql_options(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &verify);
+    /* With a CA libmariadb checks the chain even when verifying is off. */
+    mysql_ssl_set(mysql, store->key_file, store->cert_file, verify ? store->ca_file : NULL, NULL, NULL);
+}
+
+/* What protects this connection; refuses one without TLS where TLS was demanded. */
+static enum rh_status note_tls(struct my_session *session, struct rh_error *err)
+{
+    const struct my_store *store = session->store;
+    const char *cipher = mysql_get_ssl_cipher(session->mysql), *version = NULL;
+    if (store->tls == MY_TLS_OFF) {
+        snprintf(session->tls, sizeof session->tls, "%s", store->socket ? "local" : "none");
+        return RH_OK;
+    }
+    if (!cipher || !*cipher) {
+        rh_fail(err, RH_E_TLS, "connecting to '%s' failed: the server offers no TLS",
+                RH_SHOW(rh_bytes_text(store->host)));
+        tls_hint(store, err, "does not support it");
+        return RH_E_TLS;
+    }
+    mariadb_get_infov(session->mysql, MARIADB_CONNECTION_TLS_VERSION, (void *)&version);
+    snprintf(session->tls, sizeof session->tls, "%s %s, peer %s", version ? version : "TLS", cipher,
+             store->tls == MY_TLS_VERIFIED ? "verified" : "not verified");
+    return RH_OK;
+}
+
+/* Connects; on success the session has a handle. */
+static enum rh_status connect_server(struct my_session *session, struct rh_error *err)
+{
+    const struct my_store *store = session->store;
+    MYSQL *mysql = mysql_init(NULL);
+    if (!mysql)
+        return rh_fail_memory(err);
+    set_options(store, mysql);
+    const char *password = store->password ? (const char *)rh_secret_bytes(store->password).data : NULL;
+    MYSQL *done = mysql_real_connect(mysql, store->socket ? NULL : store->host, store->user, password, NULL,
+                                     store->port, store->socket, 0);
+    /* libmariadb's own copy, of use only for connecting again, which we do ourselves. */
+    if (mysql->passwd)
+        rh_wipe(mysql->passwd, strlen(mysql->passwd));
+    if (!done) {
+        enum rh_status status = connect_failed(session, mysql, err);
+        mysql_close(mysql);
+        return status;
+    }
+    session->mysql = mysql;
+    return note_tls(session, err);
+}
+
+/* Sets the connection to what this driver relies on, whatever the server's defaults and init_connect say. */
+static enum rh_status set_session(struct my_session *session, struct rh_error *err)
+{
+    const char *what = "setting up the connection";
+    session->mariadb = mariadb_connection(session->mysql);
+    enum rh_status status =
+        my_run(session, err, what,
+               "SET NAMES binary, SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
+               "autocommit = 1, completion_type = 0, net_read_timeout = 3600, net_write_timeout = 3600, "
+               "wait_timeout = 28800, innodb_lock_wait_timeout = 10, sql_select_limit = DEFAULT, "
+               "sql_big_selects = 1, sql_safe_updates = 0%s",
+               session->mariadb ? ", max_statement_time = 0, in_predicate_conversion_threshold = 0"
+                                : ", max_execution_time = 0");
+    if (status)
+        return status;
+    status = my_run(session, err, what, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
+    if (status)
+        return status;
+    my_auto_rows MYSQL_RES *rows = NULL;
+    status = my_rows(session, err, what, &rows,
+                     "SELECT @@max_allowed_packet, @@lower_case_table_names, CONNECTION_ID(), UNIX_TIMESTAMP()");
+    if (status)
+        return status;
+    MYSQL_ROW row = mysql_fetch_row(rows);
+    uint64_t lower = 0, thread = 0, now = 0;
+    if (!row || !row[0] || !row[1] || !row[2] || !row[3] || rh_parse_u64(rh_bytes_text(row[0]), &session->max_packet) ||
+        rh_parse_u64(rh_bytes_text(row[1]), &lower) || rh_parse_u64(rh_bytes_text(row[2]), &thread) ||
+        rh_parse_u64(rh_bytes_text(row[3]), &now))
+        return rh_fail(err, RH_E_STORE, "%s failed: the server's answer makes no sense", what);
+    session->lower_case = (unsigned)lower;
+    pthread_mutex_lock(&session->store->lock);
+    session->thread = (unsigned long)thread;
+    pthread_mutex_unlock(&session->store->lock);
+    my_auto_rows MYSQL_RES *status_rows = NULL;
+    status = my_rows(session, err, what, &status_rows, "SHOW GLOBAL STATUS LIKE 'Uptime'");
+    uint64_t uptime = 0;
+    if (!status && (row = mysql_fetch_row(status_rows)) && row[1])
+        rh_ignore(rh_parse_u64(rh_bytes_text(row[1]), &uptime)); /* 0: then no lost connection is ours */
+    session->server_start = (int64_t)now - (int64_t)uptime;
+    return status;
+}
+
+/* --- what earlier connections may have left under way --- */
+
+/* Whether one of this store's living sessions has that connection (then the lost one with its number is gone). */
+static bool is_living(struct my_store *store, const struct my_lost *lost)
+{
+    bool found = false;
+    pthread_mutex_lock(&store->lock);
+    for (struct my_session *session = store->sessions; session; session = session->next)
+        found = found || (session->fd >= 0 && session->thread == lost->thread);
+    pthread_mutex_unlock(&store->lock);
+    return found;
+}
+
+/* Ends one lost connection on the server and waits until it is gone. */
+static enum rh_status end_lost(struct rh_ctx *ctx, struct my_session *session, const struct my_lost *lost)
+{
+    const char *what = "ending a cut connection on the server";
+    int64_t start = session->server_start - lost->server_start;
+    /* Another start of the server: recovery has rolled the old one's work back or kept it; nothing is under way. */
+    if (start > 3 || start < -3 || lost->thread == session->thread || is_living(session->store, lost))
+        return RH_OK;
+    enum rh_status status = my_run(session, ctx->err, what, "KILL CONNECTION %lu", lost->thread);
+    if (status && ctx->err->native != ER_NO_SUCH_THREAD)
+        return status;
+    int64_t until = rh_clock_us() + settle_limit_us;
+    char found[32];
+    for (;;) {
+        status = my_text(session, ctx->err, what, found, sizeof found,
+                         "SELECT ID FROM information_schema.PROCESSLIST WHERE ID = %lu", lost->thread);
+        if (status == RH_NOT_FOUND)
+            return RH_OK;
+        if (status || (status = rh_ctx_check(ctx)))
+            return status;
+        if (rh_clock_us() > until)
+            break;
+        rh_sleep_us(20000);
+    }
+    rh_fail(ctx->err, RH_E_STORE, "%s failed: connection %lu doesn't end", what, lost->thread);
+    rh_error_hint(ctx->err, "see SHOW PROCESSLIST; try again when it is gone");
+    ctx->err->retry = RH_RETRY_LATER;
+    return RH_E_STORE;
+}
+
+/* All lost ones; those that ended are forgotten. */
+static enum rh_status end_all_lost(struct rh_ctx *ctx, struct my_session *session)
+{
+    struct my_store *store = session->store;
+    for (;;) {
+        pthread_mutex_lock(&store->lock);
+        bool any = store->lost_count > 0;
+        struct my_lost lost = any ? store->lost[store->lost_count - 1] : (struct my_lost){0};
+        pthread_mutex_unlock(&store->lock);
+        if (!any)
+            return RH_OK;
+        enum rh_status status = end_lost(ctx, session, &lost);
+        if (status)
+            return status;
+        pthread_mutex_lock(&store->lock);
+        for (size_t i = 0; i < store->lost_count; i++)
+            if (store->lost[i].thread == lost.thread && store->lost[i].server_start == lost.server_start)
+                store->lost[i--] = store->lost[--store->lost_count];
+        pthread_mutex_unlock(&store->lock);
+    }
+}
+
+/* A process of ours that was killed may have left a statement under way: waits until those seen now have ended.
+ * Without it a resumed run could read a destination that is still being written. */
+static enum rh_status wait_for_strays(struct rh_ctx *ctx, struct my_session *session)
+{
+    struct my_store *store = session->store;
+    const char *what = "looking for statements of an earlier run";
+    char ids[2048] = "";
+    int64_t until = rh_clock_us() + settle_limit_us;
+    for (bool first = true;; first = false) {
+        enum rh_status status =
+            my_text(session, ctx->err, what, first ? ids : (char[2048]){0}, sizeof ids,
+                    "SELECT LEFT(GROUP_CONCAT(ID), 2000) FROM information_schema.PROCESSLIST WHERE "
+                    "LEFT(INFO, 9) = '/*rehome ' AND SUBSTR(INFO, 10, 16) <> '%s' AND "
+                    "LOCATE('%s', LEFT(INFO, 600)) > 0%s%s%s",
+                    store->token, store->qualified, first ? "" : " AND ID IN (", first ? "" : ids, first ? "" : ")");
+        if (status == RH_NOT_FOUND)
+            return RH_OK;
+        if (status || (status = rh_ctx_check(ctx)))
+            return status;
+        if (rh_clock_us() > until)
+            break;
+        rh_sleep_us(20000);
+    }
+    rh_fail(ctx->err, RH_E_STORE, "%s failed: connections %s don't end", what, ids);
+    ctx->err->retry = RH_RETRY_LATER;
+    return RH_E_STORE;
+}
+
+/* Nothing of an earlier attempt may take effect after this. */
+static enum rh_status settle(struct rh_ctx *ctx, struct my_session *session)
+{
+    struct my_store *store = session->store;
+    enum rh_status status = end_all_lost(ctx, session);
+    if (status)
+        return status;
+    pthread_mutex_lock(&store->lock);
+    bool settled = store->settled;
+    pthread_mutex_unlock(&store->lock);
+    if (settled)
+        return RH_OK;
+    status = wait_for_strays(ctx, session);
+    if (status)
+        return status;
+    pthread_mutex_lock(&store->lock);
+    store->settled = true;
+    pthread_mutex_unlock(&store->lock);
+    return RH_OK;
+}
+
+void my_remember_lost(struct my_session *session)
+{
+    struct my_store *store = session->store;
+    if (!session->thread)
+        return;
+    pthread_mutex_lock(&store->lock);
+    /* Full: cannot be with a store's few sessions, since each reconnect empties it; the newest wins. */
+    if (store->lost_count == MY_LOST_MAX)
+        store->lost_count--;
+    store->lost[store->lost_count++] =
+        (struct my_lost){.thread = session->thread, .server_start = session->server_start};
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* --- sessions --- */
+
+/* Publishes the connection's descriptor for cancel and deadline, or withdraws it. */
+static void set_fd(struct my_session *session, int fd)
+{
+    pthread_mutex_lock(&session->store->lock);
+    session->fd = fd;
+    pthread_mutex_unlock(&session->store->lock);
+}
+
+void my_drop(struct my_session *session)
+{
+    if (!session->mysql)
+        return;
+    int fd = (int)mysql_get_socket(session->mysql);
+    set_fd(session, -1);
+    /* So that nothing below waits for rows that nobody wants. */
+    if (fd >= 0)
+        (void)shutdown(fd, SHUT_RDWR);
+    mysql_close(session->mysql);
+    session->mysql = NULL;
+    session->table.loaded = false;
+}
+
+/* Connects, sets up, settles. */
+static enum rh_status session_connect(struct rh_ctx *ctx, struct my_session *session)
+{
+    enum rh_status status = connect_server(session, ctx->err);
+    if (!status) {
+        set_fd(session, (int)mysql_get_socket(session->mysql));
+        status = set_session(session, ctx->err);
+    }
+    if (!status)
+        status = settle(ctx, session);
+    if (status)
+        my_drop(session);
+    return status;
+}
+
+enum rh_status
+my_session_open(struct rh_ctx *ctx, struct rh_store *base, enum rh_role role, struct rh_session **ret_session)
+{
+    struct my_store *store = (struct my_store *)base;
+    enum rh_status status = rh_ctx_check(ctx);
+    if (status)
+        return status;
+    struct my_session *session = calloc(1, sizeof *session);
+    if (!session)
+        return rh_fail_memory(ctx->err);
+    session->base = (struct rh_session){.store = base, .role = role};
+    session->store = store;
+    session->fd = -1;
+    pthread_mutex_lock(&store->lock);
+    session->next = store->sessions;
+    store->sessions = session;
+    pthread_mutex_unlock(&store->lock);
+    status = session_connect(ctx, session);
+    if (!status)
+        status = my_table_load(session, ctx->err);
+    if (status) {
+        my_session_close(&session->base);
+        return status;
+    }
+    *ret_session = &session->base;
+    return RH_OK;
+}
+
+void my_session_close(struct rh_session *base)
+{
+    struct my_session *session = (struct my_session *)base;
+    if (!session)
+        return;
+    struct my_store *store = session->store;
+    if (session->writing)
+        my_write_ops.abort(base);
+    if (session->mysql) {
+        set_fd(session, -1);
+        mysql_close(session->mysql);
+    }
+    pthread_mutex_lock(&store->lock);
+    for (struct my_session **at = &store->sessions; *at; at = &(*at)->next)
+        if (*at == session) {
+            *at = session->next;
+            break;
+        }
+    pthread_mutex_unlock(&store->lock);
+    rh_buf_done(&session->sql);
+    free(session->index);
+    free(session);
+}
+
+/* With the store's lock held. */
+static void cut(struct my_session *session)
+{
+    if (session->fd >= 0)
+        (void)shutdown(session->fd, SHUT_RDWR);
+}
+
+void my_session_cut(struct my_session *session)
+{
+    pthread_mutex_lock(&session->store->lock);
+    cut(session);
+    pthread_mutex_unlock(&session->store->lock);
+}
+
+void my_session_cancel(struct rh_session *base)
+{
+    struct my_session *session = (struct my_session *)base;
+    pthread_mutex_lock(&session->store->lock);
+    session->cancelled = true;
+    cut(session);
+    pthread_mutex_unlock(&session->store->lock);
+}
+
+/* --- deadlines --- */
+
+/* The earliest deadline, after cutting what has passed its own; 0 = none. With the lock held. */
+static int64_t next_deadline(struct my_store *store)
+{
+    int64_t now = rh_clock_us(), next = 0;
+    for (struct my_session *session = store->sessions; session; session = session->next) {
+        if (!session->deadline_us)
+            continue;
+        if (session->deadline_us <= now) {
+            session->deadline_us = 0;
+            session->timed_out = true;
+            cut(session);
+        } else if (!next || session->deadline_us < next) {
+            next = session->deadline_us;
+        }
+    }
+    return next;
+}
+
+/* Holds the calls of a store to their deadlines. */
+static void *watch(void *user)
+{
+    struct my_store *store = user;
+    pthread_mutex_lock(&store->lock);
+    while (!store->stop_watching) {
+        int64_t next = next_deadline(store);
+        if (!next) {
+            pthread_cond_wait(&store->wake, &store->lock);
+            continue;
+        }
+        struct timespec at = {.tv_sec = next / 1000000, .tv_nsec = next % 1000000 * 1000};
+        pthread_cond_timedwait(&store->wake, &store->lock, &at);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+/* Sets or clears the deadline of the call under way. */
+static void arm(struct my_session *session, int64_t deadline_us)
+{
+    struct my_store *store = session->store;
+    pthread_mutex_lock(&store->lock);
+    session->deadline_us = deadline_us;
+    if (deadline_us) {
+        if (!store->watching)
+            store->watching = pthread_create(&store->watcher, NULL, watch, store) == 0;
+        pthread_cond_broadcast(&store->wake);
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
+enum rh_status my_enter(struct rh_ctx *ctx, struct my_session *session)
+{
+    enum rh_status status = rh_ctx_check(ctx);
+    if (status)
+        return status;
+    if (!session->mysql) {
+        status = session_connect(ctx, session);
+        if (!status)
+            status = my_table_load(session, ctx->err);
+        if (status)
+            return status;
+    }
+    if (ctx->deadline_us)
+        arm(session, ctx->deadline_us);
+    return RH_OK;
+}
+
+enum rh_status my_leave(struct rh_ctx *ctx, struct my_session *session, enum rh_status status)
+{
+    if (ctx->deadline_us)
+        arm(session, 0);
+    if (!rh_failed(status))
+        return status;
+    pthread_mutex_lock(&session->store->lock);
+    bool late = session->timed_out, cancelled = session->cancelled;
+    pthread_mutex_unlock(&session->store->lock);
+    if (!late && !cancelled)
+        return status;
+    rh_fail(ctx->err, late ? RH_E_TIMEOUT : RH_E_CANCELLED, "%s", late ? "took too long" : "interrupted");
+    ctx->err->retry = RH_RETRY_RECONNECT;
+    return ctx->err->status;
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A mysql store's options, in Vault's names and ours, and its life. */
+#include "driver.h"
+#include "internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const struct rh_option tls_options[] = {
+    {.name = "ca_file",
+     .type = RH_OPT_PATH,
+     .value_name = "PATH",
+     .help = "CA certificates the server's must lead to (default: the system's)"},
+    {.name = "cert_file",
+     .type = RH_OPT_PATH,
+     .value_name = "PATH",
+     .help = "our certificate, if the account asks for one"},
+    {.name = "key_file",                                                      .type = RH_OPT_PATH, .value_name = "PATH", .help = "the key of cert_file"},
+    {.name = "verify",
+     .type = RH_OPT_CHOICE,
+     .initial = "full",
+     .choices = (const char *const[]){"full", "off", NULL},
+     .help = "full: certificate and host name; off: neither (anybody between can read and change everything)"},
+    {.name = "mode",
+     .type = RH_OPT_CHOICE,
+     .initial = "required",
+     .choices = (const char *const[]){"required", "off", NULL},
+     .help = "required: no connection without TLS; off: plain text"},
+    {0                                    },
+};
+
+const struct rh_option my_options[] = {
+    {.name = "username",                                     .type = RH_OPT_TEXT, .flags = RH_OPT_REQUIRED, .value_name = "NAME", .help = "account"},
+    {.name = "password",
+     .type = RH_OPT_SECRET,
+     .value_name = "SECRET",
+     .help = "its password; better is password_file"},
+    {.name = "password_file",                                     .type = RH_OPT_PATH, .value_name = "PATH", .help = "file that holds the password"},
+    {.name = "password_env",
+     .type = RH_OPT_TEXT,
+     .value_name = "NAME",
+     .help = "environment variable that holds the password"},
+    {.name = "address",
+     .type = RH_OPT_TEXT,
+     .initial = "127.0.0.1:3306",
+     .value_name = "HOST:PORT",
+     .help = "the server"},
+    {.name = "socket",
+     .type = RH_OPT_PATH,
+     .value_name = "PATH",
+     .help = "the server's Unix socket, instead of address"},
+    {.name = "database",.type = RH_OPT_TEXT, .initial = "vault", .value_name = "NAME", .help = "database"},
+    {.name = "table",                .type = RH_OPT_TEXT, .initial = "vault", .value_name = "NAME", .help = "table"},
+    {.name = "tls",                                 .type = RH_OPT_BLOCK, .block = tls_options, .help = "how to talk to the server"},
+    {.name = "tls_ca_file",
+     .type = RH_OPT_PATH,
+     .value_name = "PATH",
+     .help = "Vault's name for tls { ca_file }; in Vault's configuration no TLS without it"},
+    {.name = "plaintext_connection_allowed",
+     .type = RH_OPT_BOOL,
+     .help = "in Vault's configuration: no warning about a connection without TLS"},
+    {.name = "require_at_rest_encryption",
+     .type = RH_OPT_BOOL,
+     .help = "refuse a table that isn't encrypted on the server's disk; make it so"},
+    {.name = "connect_timeout",
+     .type = RH_OPT_DURATION,
+     .initial = "10s",
+     .value_name = "TIME",
+     .help = "for connecting"},
+    {.name = "io_timeout",
+     .type = RH_OPT_DURATION,
+     .initial = "120s",
+     .value_name = "TIME",
+     .help = "how long the server may stay silent during a statement"},
+    {.name = "ha_enabled",                                    .type = RH_OPT_BOOL, .help = "taken; Vault makes the lock table itself when it starts"},
+    {.name = "lock_table",
+     .type = RH_OPT_TEXT,
+     .value_name = "NAME",
+     .help = "Vault's table of HA locks, looked at for a live owner (default: the table's name and _lock)"},
+    {.name = "max_parallel",
+     .type = RH_OPT_INT,
+     .initial = "128",
+     .max = 1000000,
+     .value_name = "N",
+     .help = "taken for Vault's sake"},
+    {.name = "max_idle_connections",                                    .type = RH_OPT_IGNORED, .help = "taken and without meaning here"},
+    {.name = "max_connection_lifetime",                                    .type = RH_OPT_IGNORED, .help = "taken and without meaning here"},
+    {0                                       },
+};
+
+/* "plan.hcl:3:5: " or "": where the option stands. */
+static const char *place(const struct rh_options *options, const char *name, char out[static 320])
+{
+    const char *text = rh_options_place(options, name);
+    snprintf(out, 320, "%s%s", text, *text ? ": " : "");
+    return out;
+}
+#define PLACE(options, name) place((options), (name), (char[320]){0})
+
+/* Whether a code point is a space, as Unicode has it. */
+static bool is_space(uint32_t c)
+{
+    return c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 ||
+           c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+/* The next code point of valid UTF-8. */
+static uint32_t next_char(const unsigned char **at)
+{
+    const unsigned char *p = *at;
+    unsigned more = *p < 0x80 ? 0 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : 3;
+    uint32_t c = more == 0 ? *p : *p & (0x3fU >> more);
+    for (unsigned i = 1; i <= more; i++)
+        c = c << 6 | (p[i] & 0x3fU);
+    *at = p + 1 + more;
+    return c;
+}
+
+/* Vault's rule for identifiers, and the servers' limit of 64 characters. */
+static enum rh_status
+check_name(const struct rh_options *options, const char *option, const char *name, struct rh_error *err)
+{
+    const char *why = NULL;
+    size_t count = 0;
+    if (!*name)
+        why = "is empty";
+    else if (!rh_utf8_valid(rh_bytes_text(name)))
+        why = "isn't valid UTF-8";
+    for (const unsigned char *at = (const unsigned char *)name; !why && *at; count++) {
+        uint32_t c = next_char(&at);
+        if (c == '`' || c == '\'' || c == '"')
+            why = "holds a quote";
+        else if (is_space(c))
+            why = "holds a space";
+        else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+            why = "holds a control character";
+        else if (c > 0xffff)
+            why = "holds a character above U+FFFF";
+    }
+    if (!why && count > 64)
+        why = "is longer than 64 characters";
+    if (!why)
+        return RH_OK;
+    return rh_fail(err, RH_E_PLAN, "%s%s '%s' %s", PLACE(options, option), option, RH_SHOW(rh_bytes_text(name)), why);
+}
+
+/* Copies an optional text. */
+static enum rh_status dup_text(const char *text, char **ret_copy, struct rh_error *err)
+{
+    if (text && !(*ret_copy = strdup(text)))
+        return rh_fail_memory(err);
+    return RH_OK;
+}
+
+/* "host", "host:port", "[v6]:port". */
+static enum rh_status take_address(struct my_store *store, const struct rh_options *options, struct rh_error *err)
+{
+    const char *text = rh_options_text(options, "address"), *host = text, *port = NULL;
+    size_t size = strlen(text);
+    const char *bracket = *text == '[' ? strchr(text, ']') : NULL, *colon = strrchr(text, ':');
+    if (bracket) {
+        host = text + 1;
+        size = (size_t)(bracket - host);
+        port = bracket[1] == ':' ? bracket + 2 : bracket[1] ? "" : NULL;
+    } else if (colon && strchr(text, ':') == colon) {
+        size = (size_t)(colon - text);
+        port = colon + 1;
+    }
+    uint64_t number = 3306;
+    if (!size || (port && (rh_parse_u64(rh_bytes_text(port), &number) || !number || number > 65535))) {
+        rh_fail(err, RH_E_PLAN, "%saddress '%s' isn't HOST:PORT", PLACE(options, "address"),
+                RH_SHOW(rh_bytes_text(text)));
+        rh_error_hint(err, "an IPv6 address goes in brackets: [::1]:3306; a Unix socket is given with socket = ...");
+        return RH_E_PLAN;
+    }
+    store->port = (unsigned)number;
+    store->host = strndup(host, size);
+    return store->host ? RH_OK : rh_fail_memory(err);
+}
+
+/* Exactly one source of the password, or none. */
+static enum rh_status take_password(struct my_store *store, const struct rh_options *options, struct rh_error *err)
+{
+    const struct rh_secret *given = rh_options_secret(options, "password");
+    const char *file = rh_options_text(options, "password_file"), *variable = rh_options_text(options, "password_env");
+    if (!!given + !!file + !!variable > 1)
+        return rh_fail(err, RH_E_PLAN, "%sgive only one of password, password_file, password_env",
+                       PLACE(options, given && file ? "password_file" : "password_env"));
+    if (given) {
+        store->password = rh_secret_dup(given);
+        return store->password ? RH_OK : rh_fail_memory(err);
+    }
+    if (file)
+        return rh_secret_from_file(file, &store->password, err);
+    if (variable) {
+        enum rh_status status = rh_secret_from_env(variable, &store->password, err);
+        return status != RH_NOT_FOUND ? status
+                                      : rh_fail(err, RH_E_PLAN, "%sthe environment variable '%s' isn't set",
+                                                PLACE(options, "password_env"), RH_SHOW(rh_bytes_text(variable)));
+    }
+    if (store->vault_config) {
+        rh_fail(err, RH_E_PLAN, "%smissing password", PLACE(options, NULL));
+        rh_error_hint(err, "give password_file = \"PATH\"");
+        return RH_E_PLAN;
+    }
+    return RH_OK;
+}
+
+/* The file can be read and holds at least one certificate (libmariadb's own words for that are poor). */
+static enum rh_status check_certificate(const char *what, const char *path, struct rh_error *err)
+{
+    rh_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return rh_fail_errno(err, errno, "opening %s '%s' failed", what, RH_SHOW(rh_bytes_text(path)));
+    BIO *bio = BIO_new_fd(fd, BIO_NOCLOSE);
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    ERR_clear_error();
+    if (!certificate)
+        return rh_fail(err, RH_E_PLAN, "%s '%s' holds no certificate in PEM form", what, RH_SHOW(rh_bytes_text(path)));
+    X509_free(certificate);
+    return RH_OK;
+}
+
+/* The key file can be read. */
+static enum rh_status check_key(const char *path, struct rh_error *err)
+{
+    rh_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    return fd < 0 ? rh_fail_errno(err, errno, "opening key_file '%s' failed", RH_SHOW(rh_bytes_text(path))) : RH_OK;
+}
+
+/* Copies the files' names of both blocks and looks at the files. */
+static enum rh_status take_files(struct my_store *store,
+                                 const struct rh_options *options,
+                                 const struct rh_options *block,
+                                 struct rh_error *err)
+{
+    const char *ca = rh_options_text(options, "tls_ca_file"), *inner = block ? rh_options_text(block, "ca_file") : NULL;
+    if (ca && inner)
+        return rh_fail(err, RH_E_PLAN, "%sgive tls_ca_file or tls { ca_file }, not both",
+                       PLACE(options, "tls_ca_file"));
+    const char *cert = block ? rh_options_text(block, "cert_file") : NULL,
+               *key = block ? rh_options_text(block, "key_file") : NULL;
+    if (!cert != !key)
+        return rh_fail(err, RH_E_PLAN, "%scert_file and key_file go together",
+                       PLACE(block, cert ? "cert_file" : "key_file"));
+    enum rh_status status;
+    if ((status = dup_text(ca ? ca : inner, &store->ca_file, err)) ||
+        (status = dup_text(cert, &store->cert_file, err)) || (status = dup_text(key, &store->key_file, err)))
+        return status;
+    if (store->ca_file && (status = check_certificate(ca ? "tls_ca_file" : "ca_file", store->ca_file, err)))
+        return status;
+    if (cert && ((status = check_certificate("cert_file", cert, err)) || (status = check_key(key, err))))
+        return status;
+    return RH_OK;
+}
+
+/* Which TLS: ours is verified unless told, Vault's is none unless tls_ca_file is given, a socket needs none. */
+static enum rh_status take_tls(struct my_store *store, const struct rh_options *options, struct rh_error *err)
+{
+    const struct rh_options *block = rh_options_block(options, "tls");
+    enum rh_status status = take_files(store, options, block, err);
+    if (status)
+        return status;
+    bool off = block && strcmp(rh_options_text(block, "mode"), "off") == 0;
+    bool unverified = block && strcmp(rh_options_text(block, "verify"), "off") == 0;
+    if (off && (store->ca_file || store->cert_file))
+        return rh_fail(err, RH_E_PLAN, "%smode = \"off\" and certificates contradict each other", PLACE(block, "mode"));
+    if (store->socket) {
+        store->tls = MY_TLS_OFF;
+        if (block && rh_options_given(block, "mode") && !off)
+            return rh_fail(err, RH_E_PLAN, "%sa Unix socket carries no TLS here", PLACE(block, "mode"));
+        return RH_OK;
+    }
+    if (store->vault_config && !block) {
+        store->tls = store->ca_file ? MY_TLS_VERIFIED : MY_TLS_OFF;
+        if (!store->ca_file && !rh_options_bool(options, "plaintext_connection_allowed"))
+            rh_log(RH_LOG_WARN,
+                   "no TLS to the mysql store: password and data travel in plain text; give tls_ca_file, or "
+                   "plaintext_connection_allowed = \"true\" to mute this warning",
+                   {"address", store->address});
+        return RH_OK;
+    }
+    store->tls = off ? MY_TLS_OFF : unverified ? MY_TLS_UNVERIFIED : MY_TLS_VERIFIED;
+    if (off)
+        rh_log(RH_LOG_WARN, "tls { mode = \"off\" }: password and data travel in plain text",
+               {"address", store->address});
+    else if (unverified)
+        rh_log(RH_LOG_WARN, "tls { verify = \"off\" }: anybody on the way can pose as the server",
+               {"address", store->address});
+    return RH_OK;
+}
+
+/* Names of database, table and lock table. */
+static enum rh_status take_names(struct my_store *store, const struct rh_options *options, struct rh_error *err)
+{
+    const char *database = rh_options_text(options, "database"), *table = rh_options_text(options, "table");
+    const char *lock_table = rh_options_text(options, "lock_table");
+    /* As Vault does: an empty member means the default. */
+    database = *database ? database : "vault";
+    table = *table ? table : "vault";
+    char made[MY_NAME_SIZE + 8];
+    snprintf(made, sizeof made, "%.190s_lock", table);
+    enum rh_status status;
+    if ((status = check_name(options, "database", database, err)) ||
+        (status = check_name(options, "table", table, err)) ||
+        (lock_table && (status = check_name(options, "lock_table", lock_table, err))))
+        return status;
+    snprintf(store->database, sizeof store->database, "%s", database);
+    snprintf(store->table, sizeof store->table, "%s", table);
+    snprintf(store->lock_table, sizeof store->lock_table, "%s", lock_table ? lock_table : made);
+    snprintf(store->qualified, sizeof store->qualified, "`%s`.`%s`", database, table);
+    return RH_OK;
+}
+
+/* The rest: address, account, time-outs. */
+static enum rh_status take_options(struct my_store *store, const struct rh_options *options, struct rh_error *err)
+{
+    enum rh_status status;
+    const char *user = rh_options_text(options, "username"), *socket = rh_options_text(options, "socket");
+    if (!user || !*user)
+        return rh_fail(err, RH_E_PLAN, "%smissing username", PLACE(options, NULL));
+    if (socket && rh_options_given(options, "address"))
+        return rh_fail(err, RH_E_PLAN, "%sgive socket or address, not both", PLACE(options, "socket"));
+    if ((status = dup_text(user, &store->user, err)) || (status = dup_text(socket, &store->socket, err)) ||
+        (status = take_address(store, options, err)) || (status = take_names(store, options, err)))
+        return status;
+    if (socket)
+        snprintf(store->address, sizeof store->address, "%.100s/%.100s/%.100s", socket, store->database, store->table);
+    else
+        snprintf(store->address, sizeof store->address, "%.100s:%u/%.100s/%.100s", store->host, store->port,
+                 store->database, store->table);
+    store->need_encryption = rh_options_bool(options, "require_at_rest_encryption");
+    /* libmariadb counts whole seconds. */
+    store->connect_s = (unsigned)((rh_options_int(options, "connect_timeout") + 999999) / 1000000);
+    store->io_s = (unsigned)((rh_options_int(options, "io_timeout") + 999999) / 1000000);
+    if ((status = take_password(store, options, err)))
+        return status;
+    return take_tls(store, options, err);
+}
+
+/* Starts libmariadb once in the process. */
+static void start_library(void)
+{
+    (void)mysql_server_init(0, NULL, NULL);
+}
+
+enum rh_status my_store_open(struct rh_ctx *ctx, const struct rh_store_args *args, struct rh_store **ret_store)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, start_library);
+    struct my_store *store = calloc(1, sizeof *store);
+    if (!store)
+        return rh_fail_memory(ctx->err);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    store->base.driver = &rh_driver_mysql;
+    store->side = args->side;
+    store->vault_config = args->vault_config;
+    store->limits = (struct rh_limits){.key_bytes = 512, .value_bytes = (1U << 24) - 1};
+    uint64_t number;
+    enum rh_status status = rh_random(&number, sizeof number, ctx->err);
+    snprintf(store->token, sizeof store->token, "%016llx", status ? 0ULL : (unsigned long long)number);
+    if (!status)
+        status = take_options(store, args->options, ctx->err);
+    if (status) {
+        my_store_close(&store->base);
+        return status;
+    }
+    *ret_store = &store->base;
+    return RH_OK;
+}
+
+void my_store_close(struct rh_store *base)
+{
+    struct my_store *store = (struct my_store *)base;
+    if (!store)
+        return;
+    if (store->watching) {
+        pthread_mutex_lock(&store->lock);
+        store->stop_watching = true;
+        pthread_cond_broadcast(&store->wake);
+        pthread_mutex_unlock(&store->lock);
+        pthread_join(store->watcher, NULL);
+    }
+    pthread_cond_destroy(&store->wake);
+    pthread_mutex_destroy(&store->lock);
+    rh_secret_free(store->password);
+    free(store->host);
+    free(store->socket);
+    free(store->user);
+    free(store->ca_file);
+    free(store->cert_file);
+    free(store->key_file);
+    free(store);
+}
