@@ -284,7 +284,7 @@ static void test_depth(void **state)
                 "f:1:35: nested too deeply");
     check_repeated("a{", 300000, "f:1:66: nested too deeply");
     check_repeated("{\"a\":", 1000, "f:1:5000: not valid JSON");
-    char *open = repeat("{\"a\":[", 20), *close = repeat("]}", 20), *all = NULL;
+    char *open = repeat("{\"a\":[", 40), *close = repeat("]}", 40), *all = NULL;
     assert_true(asprintf(&all, "%s%s", open, close) > 0);
     check_sized(all, strlen(all), "f: nested too deeply");
     free(open);
