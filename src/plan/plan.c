@@ -267,10 +267,11 @@ static enum rh_status read_seal(struct rh_plan_loader *loader, const struct rh_o
         return plan->seal_key_file ? RH_OK : rh_fail_memory(loader->err);
     }
     enum rh_status status = rh_secret_from_file(file, &plan->seal_passphrase, loader->err);
-    if (status == RH_NOT_FOUND)
-        return rh_fail(loader->err, RH_E_PLAN, "%s: passphrase file '%s' isn't there",
-                       rh_options_place(seal, "passphrase_file"), RH_SHOW(rh_bytes_text(file)));
-    return status == RH_OK ? RH_OK : rh_error_prepend(loader->err, "%s", rh_options_place(seal, "passphrase_file"));
+    if (status == RH_OK || status == RH_E_MEMORY)
+        return status;
+    if (status != RH_E_REFUSED)
+        loader->err->status = RH_E_PLAN; /* the plan names a file that can't be read */
+    return rh_error_prepend(loader->err, "%s", rh_options_place(seal, "passphrase_file"));
 }
 
 /* `plan "NAME" { ... }`; member is NULL when the file has none. */

@@ -1,0 +1,1 @@
+cutover { window = "5s" }

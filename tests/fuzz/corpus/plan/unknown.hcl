@@ -1,0 +1,1 @@
+move "m" { source "fil" { pth = 1 } }
