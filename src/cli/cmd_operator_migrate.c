@@ -5,6 +5,8 @@
  */
 #include "cli.h"
 
+#define LANES_MAX 128 /* Vault takes any number; more than this many sessions help nobody */
+
 static const char *const env_config[] = {"BAO_MIGRATE_CONFIG_PATH", NULL};
 static const char *const env_level[] = {"VAULT_LOG_LEVEL", "BAO_LOG_LEVEL", "REHOME_LOG_LEVEL", NULL};
 static const char *const env_format[] = {"VAULT_LOG_FORMAT", "BAO_LOG_FORMAT", "REHOME_LOG_FORMAT", NULL};
@@ -15,7 +17,8 @@ static const struct rh_option options[] = {
      .help = "the migrate file: storage_source and storage_destination"},
     {.name = "start", .type = RH_OPT_TEXT, .value_name = "KEY", .help = "leave out keys that sort before this one"},
     {.name = "reset", .type = RH_OPT_BOOL, .help = "remove the migration lock from the source and stop"},
-    {.name = "max-parallel", .type = RH_OPT_INT, .initial = "10", .min = 1, .max = 128, .value_name = "N",
+    {.name = "max-parallel", .type = RH_OPT_INT, .initial = "10", .min = 1, .max = INT32_MAX,
+     .value_name = "N",
      .help = "ranges that travel at the same time"},
     {.name = "overwrite", .type = RH_OPT_BOOL, .help = "go on although the destination is an initialised Vault"},
     {.name = "no-verify", .type = RH_OPT_BOOL, .help = "leave out the comparison after the copy"},
@@ -81,7 +84,8 @@ static enum rh_exit operator_migrate(const struct rh_command *command, const str
         code = refuse_plan(&job);
     if (code == RH_EXIT_OK) {
         job.again = again;
-        job.args.parallel = rh_options_int(values, "max-parallel");
+        int64_t parallel = rh_options_int(values, "max-parallel");
+        job.args.parallel = parallel < LANES_MAX ? parallel : LANES_MAX;
         job.args.start = rh_options_text(values, "start");
         job.args.overwrite_initialised = rh_options_bool(values, "overwrite");
         code = rh_job_run(&job, verb);

@@ -84,7 +84,7 @@ static enum rh_exit command_run(const struct rh_command *command, int argc, char
 static void words_normalise(char **argv)
 {
     static char help[] = "help", version[] = "version";
-    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-version") == 0 || strcmp(argv[1], "-V") == 0)
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-version") == 0 || strcmp(argv[1], "-v") == 0)
         argv[1] = version;
     else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-help") == 0 || strcmp(argv[1], "-h") == 0)
         argv[1] = help;
@@ -115,7 +115,7 @@ static enum rh_exit dispatch(int argc, char **argv)
     words_normalise(argv);
     const struct rh_command *command = rh_command_find(argc - 1, argv + 1, &words);
     if (!command && strcmp(argv[1], "operator") == 0 && (argc == 2 || help_wanted(argc, argv)))
-        command = &rh_cmd_help, words = 0;
+        return command_run(&rh_cmd_help, 2, (char *[]){help_word, argv[1], NULL});
     if (!command)
         return unknown_command(argv[1]);
     if (command != &rh_cmd_help && help_wanted(argc, argv)) {
@@ -141,7 +141,8 @@ int main(int argc, char **argv)
     signals_start();
     enum rh_exit code = dispatch(argc, argv);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == RH_EXIT_OK) {
-        rh_talk("rehome: write to standard output: %s", strerror(errno));
+        if (errno != EPIPE)
+            rh_talk("rehome: write to standard output: %s", strerror(errno));
         code = RH_EXIT_INTERNAL;
     }
     return (int)code;

@@ -116,7 +116,7 @@ static void line_step(FILE *out, const json_t *step)
     fputs("    ", out);
     fprintf(out, "%-22s %-8s ", name, outcome);
     const char *started = text_of(step, "started");
-    fprintf(out, "%-20.20s", from ? rh_stamp_us(from).text : started);
+    fprintf(out, "%-19.19s", from ? rh_stamp_us(from).text : started);
     int64_t took_us = to > from && from ? to - from : number_of(step, "duration_us");
     if (!took_us)
         took_us = number_of(step, "duration_ms") * 1000;
