@@ -75,6 +75,8 @@ extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_status, rh_cmd_v
 extern const char *const rh_env_log_level[], *const rh_env_log_format[];
 
 /* --- talk.c: what goes to stderr --- */
+/* Keeps a warning that comes before the options are known; rh_talk_start passes it on. */
+void rh_talk_early(void);
 /* The log sink that these options ask for. */
 enum rh_status rh_talk_start(const struct rh_options *options, struct rh_error *err) RH_MUST_USE;
 /* Held while lines are written, so that the progress line is out of the way. stdout too, when it is the terminal. */
@@ -108,6 +110,9 @@ struct rh_findings {
     uint64_t problems, warnings, records, members;
     struct rh_fact_row *rows;
     size_t row_count;
+    FILE *held; /* with facts: what comes after the table */
+    char *held_text;
+    size_t held_size;
 };
 /* An rh_finding_sink; user is a struct rh_findings. */
 void rh_findings_add(void *user, const struct rh_finding *finding);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What checks and verifications find, for people and as members of a JSON array. Nothing but facts is held back. */
+/* What checks and verifications find, for people and as members of a JSON array. Facts are
+ * held back, and with them what follows, so that both sides stand in one table. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -173,6 +174,14 @@ static void finding_json(struct rh_findings *findings, const struct rh_finding *
     json_decref(object);
 }
 
+/* Where findings wait until the table of facts is complete. */
+static FILE *held_get(struct rh_findings *findings)
+{
+    if (!findings->held)
+        findings->held = open_memstream(&findings->held_text, &findings->held_size);
+    return findings->held ? findings->held : findings->out;
+}
+
 void rh_findings_add(void *user, const struct rh_finding *finding)
 {
     struct rh_findings *findings = user;
@@ -190,8 +199,7 @@ void rh_findings_add(void *user, const struct rh_finding *finding)
     } else if (fact) {
         fact_keep(findings, finding);
     } else {
-        facts_print(findings);
-        finding_print(findings->out, finding);
+        finding_print(findings->facts ? held_get(findings) : findings->out, finding);
     }
     rh_talk_unlock();
 }
@@ -200,5 +208,10 @@ void rh_findings_end(struct rh_findings *findings)
 {
     rh_talk_lock();
     facts_print(findings);
+    if (findings->held && fclose(findings->held) == 0)
+        fwrite(findings->held_text, 1, findings->held_size, findings->out);
+    free(findings->held_text);
+    findings->held = NULL;
+    findings->held_text = NULL;
     rh_talk_unlock();
 }

@@ -134,6 +134,7 @@ int main(int argc, char **argv)
     if (!descriptors_start())
         return RH_EXIT_INTERNAL;
     umask(077);
+    rh_talk_early();
     if (rh_secret_start(&err) != RH_OK) {
         rh_talk_error(&err);
         return RH_EXIT_INTERNAL;

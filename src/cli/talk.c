@@ -130,10 +130,29 @@ static int level_of(const char *name)
     return -1;
 }
 
+static char early[256]; /* the first warning of the start, before threads */
+
+/* Remembers it. */
+static void sink_early(void *user, enum rh_log_level level, const char *message, const struct rh_log_field *fields)
+{
+    (void)user;
+    (void)level;
+    (void)fields;
+    if (!early[0])
+        snprintf(early, sizeof early, "%s", message);
+}
+
+void rh_talk_early(void)
+{
+    rh_log_set(sink_early, NULL, RH_LOG_WARN);
+}
+
 enum rh_status rh_talk_start(const struct rh_options *options, struct rh_error *err)
 {
-    if (!rh_option_in(options, "log-level"))
+    if (!rh_option_in(options, "log-level")) {
+        rh_log_set(NULL, NULL, RH_LOG_ERROR);
         return RH_OK;
+    }
     const char *name = rh_options_text(options, "log-level");
     int level = level_of(name ? name : "info");
     if (level < 0) {
@@ -148,6 +167,8 @@ enum rh_status rh_talk_start(const struct rh_options *options, struct rh_error *
         return status;
     }
     rh_log_set(json ? sink_json : sink_text, NULL, (enum rh_log_level)level);
+    if (early[0])
+        rh_log(RH_LOG_WARN, early);
     return RH_OK;
 }
 

@@ -38,24 +38,25 @@ json_t *rh_view_load(const struct rh_plan *plan, enum rh_status *ret_status, str
 
 /* What each state means for somebody who has to decide what to do next. */
 static const struct {
-    const char *state, *words, *back;
+    const char *state, *words;
 } states[] = {
-    {"new",         "nothing was written yet",                      "nothing to go back from"       },
-    {"running",     "under way",                                    "reversible: rollback goes back"},
-    {"interrupted", "stopped on the way; the same command resumes", "reversible: rollback goes back"},
-    {"complete",    "complete",                                     "reversible until finish"       },
-    {"failed",      "failed; what was written is still there",      "reversible: rollback goes back"},
-    {"rolled-back", "rolled back: the destination is as it was",    "nothing to go back from"       },
-    {"finished",    "finished",                                     "not reversible any more"       },
+    {"new",          "nothing was written yet"                              },
+    {"running",      "under way"                                            },
+    {"interrupted",  "stopped on the way; the same command resumes"         },
+    {"complete",     "both sides are complete"                              },
+    {"failed",       "what was written is still there"                      },
+    {"rolling-back", "stopped on the way back; the same command resumes"    },
+    {"rolled-back",  "the destination is as it was, save for what was named"},
+    {"finished",     "the way back is gone"                                 },
 };
 
-/* The line of `states` for a move, NULL for a state we don't know. */
-static const char *state_words(const char *state, bool back)
+/* The words for a state, "" for one we don't know. */
+static const char *state_words(const char *state)
 {
     for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
         if (strcmp(states[i].state, state) == 0)
-            return back ? states[i].back : states[i].words;
-    return NULL;
+            return states[i].words;
+    return "";
 }
 
 /* "name: value" of a text, only when there is one. */
@@ -74,7 +75,7 @@ static void line_side(FILE *out, const char *label, const json_t *side)
     char line[1200];
     if (!json_is_object(side))
         return;
-    const char *product = text_of(side, "product"), *driver = text_of(side, "driver");
+    const char *product = text_of(side, "product"), *driver = text_of(side, "store");
     const char *tls = text_of(side, "tls");
     snprintf(line, sizeof line, "%s%s%s%s%s%s%s%s", product[0] ? product : driver,
              text_of(side, "version")[0] ? " " : "", text_of(side, "version"),
@@ -97,30 +98,53 @@ static void line_counts(FILE *out, const json_t *counts)
     fputc('\n', out);
 }
 
-/* The three sums, and what their being equal means. */
-static void line_digests(FILE *out, const json_t *digests)
+/* One digest: its sum, and over how much. */
+static void line_digest(FILE *out, const char *label, const json_t *digest)
 {
-    if (!json_is_object(digests))
+    char line[160];
+    if (!json_is_object(digest))
         return;
-    line_text(out, "digest A", text_of(digests, "a"));
-    line_text(out, "digest B", text_of(digests, "b"));
-    line_text(out, "digest C", text_of(digests, "c"));
+    snprintf(line, sizeof line, "%s  (%s records)", text_of(digest, "sum"),
+             rh_words_count(count_of(digest, "records")).text);
+    line_text(out, label, line);
+}
+
+/* The three digests and what their being equal proves. */
+static void lines_digests(FILE *out, const json_t *digests)
+{
+    line_digest(out, "digest A", json_object_get(digests, "a"));
+    line_digest(out, "digest B", json_object_get(digests, "b"));
+    line_digest(out, "digest C", json_object_get(digests, "c"));
+    const json_t *still = json_object_get(digests, "source_stood_still"), *equal = json_object_get(digests, "equal");
+    if (json_is_boolean(still))
+        line_text(out, "A and B", json_is_true(still) ? "equal: the source stood still" : "DIFFER: the source changed");
+    if (json_is_boolean(equal))
+        line_text(out, "B and C", json_is_true(equal) ? "equal: both sides hold the same" : "DIFFER: run verify");
+}
+
+/* "2026-11-22T02:29:11.123456Z" as microseconds of its day, -1 when it isn't such a stamp. */
+static int64_t stamp_us(const char *stamp)
+{
+    int64_t part[3], micro = 0, scale = 100000;
+    if (strlen(stamp) < 19 || stamp[10] != 'T')
+        return -1;
+    for (size_t i = 0; i < 3; i++)
+        if (rh_parse_i64(rh_bytes(stamp + 11 + 3 * i, 2), &part[i]) != RH_OK)
+            return -1;
+    for (const char *digit = stamp + 20; stamp[19] == '.' && *digit >= '0' && *digit <= '9'; digit++, scale /= 10)
+        micro += (*digit - '0') * scale;
+    return ((part[0] * 60 + part[1]) * 60 + part[2]) * 1000000 + micro;
 }
 
 /* Name, outcome, start, time taken and note of one step. */
 static void line_step(FILE *out, const json_t *step)
 {
-    const char *name = text_of(step, "step")[0] ? text_of(step, "step") : text_of(step, "name");
-    const char *outcome = text_of(step, "outcome")[0] ? text_of(step, "outcome") : text_of(step, "state");
-    int64_t from = number_of(step, "intent_us"), to = number_of(step, "outcome_us");
-    fputs("    ", out);
-    fprintf(out, "%-22s %-8s ", name, outcome);
-    const char *started = text_of(step, "started");
-    fprintf(out, "%-19.19s", from ? rh_stamp_us(from).text : started);
-    int64_t took_us = to > from && from ? to - from : number_of(step, "duration_us");
-    if (!took_us)
-        took_us = number_of(step, "duration_ms") * 1000;
-    fprintf(out, " %9s ", took_us ? rh_words_duration(took_us).text : "");
+    const char *begun = text_of(step, "begun");
+    int64_t from = stamp_us(begun), to = stamp_us(text_of(step, "ended")), day = INT64_C(86400000000);
+    char took[48] = "";
+    if (from >= 0 && to >= 0)
+        snprintf(took, sizeof took, "%s", rh_words_duration((to - from + day) % day).text);
+    fprintf(out, "    %-20s %-7s %-19.19s %9s  ", text_of(step, "step"), text_of(step, "outcome"), begun, took);
     rh_put_clean(out, text_of(step, "note"));
     fputc('\n', out);
 }
@@ -139,21 +163,20 @@ static void lines_steps(FILE *out, const json_t *steps)
 /* Everything that status knows of one move. */
 static void view_move(FILE *out, const json_t *move)
 {
-    const char *state = text_of(move, "state"), *words = state_words(state, false), *back = state_words(state, true);
+    const char *state = text_of(move, "state"), *words = state_words(state);
     fputs("move '", out);
     rh_put_clean(out, text_of(move, "name"));
     fputs("'\n", out);
     char line[200];
-    snprintf(line, sizeof line, "%s%s%s", state, words && strcmp(words, state) != 0 ? ": " : "",
-             words && strcmp(words, state) != 0 ? words : "");
+    snprintf(line, sizeof line, "%s%s%s", state, words[0] ? ": " : "", words);
     line_text(out, "state", line);
-    line_text(out, "way back", back);
+    if (json_is_boolean(json_object_get(move, "reversible")))
+        line_text(out, "way back", json_is_true(json_object_get(move, "reversible")) ? "yes: rollback" : "no");
     line_side(out, "source", json_object_get(move, "source"));
     line_side(out, "destination", json_object_get(move, "destination"));
     line_counts(out, json_object_get(move, "counts"));
-    if (json_is_boolean(json_object_get(move, "verified")))
-        line_text(out, "verified", json_is_true(json_object_get(move, "verified")) ? "yes" : "no");
-    line_digests(out, json_object_get(move, "digests"));
+    line_text(out, "verified", text_of(move, "verified"));
+    lines_digests(out, json_object_get(move, "digests"));
     lines_steps(out, json_object_get(move, "steps"));
     line_text(out, "next", text_of(move, "next"));
 }
@@ -165,12 +188,9 @@ void rh_view_status(FILE *out, const json_t *report)
     const json_t *seal = json_object_get(report, "seal");
     json_array_foreach(json_object_get(report, "moves"), i, move) view_move(out, move);
     if (json_is_object(seal)) {
-        const char *words = text_of(seal, "words")[0] ? text_of(seal, "words") : text_of(seal, "note");
-        fputs("seal\n", out);
-        line_text(out, "key", text_of(seal, "provider")[0] ? text_of(seal, "provider") : text_of(seal, "kind"));
-        line_text(out, "", words);
-    } else {
-        line_text(out, "seal", json_string_value(seal));
+        fputs("seal of the undo images\n", out);
+        line_text(out, "key", text_of(seal, "provider"));
+        line_text(out, "protects", text_of(seal, "protects"));
     }
 }
 
@@ -186,8 +206,10 @@ static void summary_move(FILE *out, const json_t *move)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (count_of(counts, names[i]))
             fprintf(out, ", %s %s", rh_words_count(count_of(counts, names[i])).text, names[i]);
-    bool verified = json_is_true(json_object_get(move, "verified"));
-    fputs(verified ? "; verified: the source stood still and both sides are equal" : "; not verified", out);
+    const json_t *digests = json_object_get(move, "digests");
+    bool proven =
+        json_is_true(json_object_get(digests, "source_stood_still")) && json_is_true(json_object_get(digests, "equal"));
+    fputs(proven ? "; verified: the source stood still and both sides are equal" : "; not verified", out);
     if (count_of(counts, "extra"))
         fprintf(out, "; %s extra on the destination, left alone", rh_words_count(count_of(counts, "extra")).text);
     fputc('\n', out);
@@ -203,7 +225,7 @@ void rh_view_summary(FILE *out, const json_t *report)
 /* Which command goes on from this state, NULL when none is needed. */
 static void standing_next(FILE *out, const char *state, const char *again, const char *plan_path)
 {
-    bool open = strcmp(state, "interrupted") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "running") == 0;
+    bool open = strcmp(state, "interrupted") == 0 || strcmp(state, "failed") == 0;
     if (!open)
         return;
     fputs("  go on:   ", out);
@@ -223,11 +245,13 @@ void rh_view_standing(FILE *out, const json_t *report, const char *again, const 
     }
     json_array_foreach(json_object_get(report, "moves"), i, move)
     {
-        const char *state = text_of(move, "state"), *words = state_words(state, false);
+        const char *state = text_of(move, "state"), *words = state_words(state);
         fputs("  move '", out);
         rh_put_clean(out, text_of(move, "name"));
         fputs("': ", out);
-        rh_put_clean(out, words ? words : state);
+        rh_put_clean(out, state);
+        if (words[0])
+            fprintf(out, ": %s", words);
         fputc('\n', out);
         standing_next(out, state, again, plan_path);
     }
