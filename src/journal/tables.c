@@ -50,13 +50,14 @@ static void bind_sum(struct binder *to, const struct rh_sum *sum, uint8_t room[s
     bind_bytes(to, rh_bytes(room, RH_SUM_BYTES));
 }
 
-/* Whether all parameters are bound. */
+/* Whether all parameters are bound. What isn't spoils an open transaction as a failed write does. */
 static enum rh_status
 bound(struct rh_journal *journal, const struct binder *to, const char *doing, struct rh_error *err)
 {
-    if (to->too_large)
-        return rh_fail(err, RH_E_INTERNAL, "%s journal '%s': a number is too large", doing, journal->name);
-    return to->failed ? rh_journal_fail(journal, doing, err) : RH_OK;
+    if (!to->too_large)
+        return to->failed ? rh_journal_fail(journal, doing, err) : RH_OK;
+    journal->spoiled = journal->inside;
+    return rh_fail(err, RH_E_INTERNAL, "%s journal '%s': a number is too large", doing, journal->name);
 }
 
 /* Writes with what was bound and gives the statement back. *ret_changes may be NULL. */
