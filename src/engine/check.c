@@ -100,16 +100,22 @@ enum rh_status check_open(struct move_run *move, struct rh_error *err)
     return status == RH_OK ? open_and_look(move, &move->destination, err) : status;
 }
 
-/* Shows what a side is, and what is wrong with it by itself. */
-static void check_facts(struct move_run *move, const struct side *side)
+/* Shows what a side is. */
+static void show_facts(struct move_run *move, const struct side *side)
 {
+    static const char *const at_rest[] = {[RH_UNKNOWN] = "can't be told", [RH_NO] = "no", [RH_YES] = "yes"};
     const struct rh_facts *facts = &side->facts;
     check_say(move, side, RH_FINDING_FACT, "store", (struct rh_bytes){0}, "%s %s at %s", facts->product, facts->version,
               facts->address);
     check_say(move, side, RH_FINDING_FACT, "tls", (struct rh_bytes){0}, "%s", facts->tls[0] ? facts->tls : "none");
-    static const char *const at_rest[] = {[RH_UNKNOWN] = "can't be told", [RH_NO] = "no", [RH_YES] = "yes"};
     check_say(move, side, RH_FINDING_FACT, "encrypted-at-rest", (struct rh_bytes){0}, "%s",
               at_rest[facts->encrypted_at_rest]);
+}
+
+/* Who else is at work on a side, or may be without our seeing it. */
+static void check_owner(struct move_run *move, const struct side *side)
+{
+    const struct rh_facts *facts = &side->facts;
     if (facts->owner_blind[0])
         check_say(move, side, RH_FINDING_WARNING, "owner-blind", (struct rh_bytes){0}, "%s", facts->owner_blind);
     if (facts->live_owner[0])
@@ -187,8 +193,10 @@ enum rh_status check_sides(struct move_run *move, bool resuming, struct rh_error
     enum rh_status status = check_open(move, err);
     if (status != RH_OK)
         return status;
-    check_facts(move, &move->source);
-    check_facts(move, &move->destination);
+    show_facts(move, &move->source);
+    show_facts(move, &move->destination);
+    check_owner(move, &move->source);
+    check_owner(move, &move->destination);
     check_distinct(move);
     if (move->source.facts.exists == RH_NO)
         check_problem(move, &move->source, RH_E_REFUSED, "no-source", (struct rh_bytes){0},

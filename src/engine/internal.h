@@ -56,6 +56,7 @@ struct move_run {
     struct rh_undo *undo;
     struct rh_buf marker;      /* our marker's bytes, as journaled */
     struct rh_dataset dataset; /* kv stores have one */
+    char note[256];            /* what the step under way has to say in status and report */
     /* what check found */
     size_t problems;
     struct rh_error first_problem;

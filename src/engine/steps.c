@@ -29,9 +29,10 @@ static enum rh_status step(struct move_run *move, const char *name, step_do *run
     status = rh_journal_step_intent(journal, move->plan->name, name, err);
     if (status != RH_OK)
         return status;
+    move->note[0] = '\0';
     status = run(move, err);
     if (status == RH_OK)
-        return rh_journal_step_outcome(journal, move->plan->name, name, RH_STEP_DONE, "", err);
+        return rh_journal_step_outcome(journal, move->plan->name, name, RH_STEP_DONE, move->note, err);
     if (err && status != RH_E_CANCELLED)
         rh_ignore(rh_journal_step_outcome(journal, move->plan->name, name, RH_STEP_FAILED, err->text,
                                           NULL)); /* the failure itself matters more */
@@ -101,8 +102,7 @@ static enum rh_status survey_journal(struct move_run *move, struct survey *surve
     const char *name = move->plan->name;
     uint8_t extras[RH_SUM_BYTES];
     rh_sum_encode(&(struct rh_sum){.count = survey->extras, .sum = survey->extra_names}, extras);
-    char counts[160];
-    snprintf(counts, sizeof counts, "%llu records, %llu on both sides, %llu extra on the destination",
+    snprintf(move->note, sizeof move->note, "%llu records, %llu on both sides, %llu extra on the destination",
              (unsigned long long)survey->source_count, (unsigned long long)survey->conflicts,
              (unsigned long long)survey->extras);
     enum rh_status status = rh_journal_begin(journal, err);
@@ -116,7 +116,7 @@ static enum rh_status survey_journal(struct move_run *move, struct survey *surve
         status = rh_journal_put(journal, name, "start",
                                 rh_bytes_text(move->engine->args.start ? move->engine->args.start : ""), err);
     if (status == RH_OK)
-        status = rh_journal_step_outcome(journal, name, "survey", RH_STEP_DONE, counts, err);
+        status = rh_journal_step_outcome(journal, name, "survey", RH_STEP_DONE, move->note, err);
     if (status == RH_OK)
         return rh_journal_commit(journal, err);
     rh_journal_abort(journal);
