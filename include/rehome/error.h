@@ -88,6 +88,17 @@ void rh_error_hint(struct rh_error *err, const char *fmt, ...) RH_PRINTF(2, 3);
 /* The enum's name in lower-case words, for logs and JSON ("denied", "conflict"). Never NULL. */
 const char *rh_status_name(enum rh_status status);
 
+/* What the calls above return is never RH_OK: said in words which compilers and analyzers can see, since they don't
+ * look into another file. (A failure with RH_OK would be a broken promise of ours.) */
+static inline enum rh_status rh_surely_failed(enum rh_status status)
+{
+    return status != RH_OK ? status : RH_E_INTERNAL;
+}
+#define rh_fail(...) rh_surely_failed(rh_fail(__VA_ARGS__))
+#define rh_fail_errno(...) rh_surely_failed(rh_fail_errno(__VA_ARGS__))
+#define rh_fail_memory(err) rh_surely_failed(rh_fail_memory(err))
+#define rh_error_prepend(...) rh_surely_failed(rh_error_prepend(__VA_ARGS__))
+
 /* For a result that is deliberately not looked at; the reason stands beside the call. */
 static inline void rh_ignore(enum rh_status status)
 {

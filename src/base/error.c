@@ -55,7 +55,7 @@ static void begin(struct rh_error *err, enum rh_status status, long native)
     err->hint[0] = '\0';
 }
 
-enum rh_status rh_fail(struct rh_error *err, enum rh_status status, const char *fmt, ...)
+enum rh_status(rh_fail)(struct rh_error *err, enum rh_status status, const char *fmt, ...)
 {
     if (err) {
         va_list args;
@@ -85,7 +85,7 @@ static enum rh_status errno_status(int errnum)
     }
 }
 
-enum rh_status rh_fail_errno(struct rh_error *err, int errnum, const char *fmt, ...)
+enum rh_status(rh_fail_errno)(struct rh_error *err, int errnum, const char *fmt, ...)
 {
     enum rh_status status = errno_status(errnum);
     if (err) {
@@ -102,12 +102,12 @@ enum rh_status rh_fail_errno(struct rh_error *err, int errnum, const char *fmt, 
     return status;
 }
 
-enum rh_status rh_fail_memory(struct rh_error *err)
+enum rh_status(rh_fail_memory)(struct rh_error *err)
 {
     return rh_fail(err, RH_E_MEMORY, "out of memory");
 }
 
-enum rh_status rh_error_prepend(struct rh_error *err, const char *fmt, ...)
+enum rh_status(rh_error_prepend)(struct rh_error *err, const char *fmt, ...)
 {
     if (!err)
         return RH_E_INTERNAL;
