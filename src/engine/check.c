@@ -81,8 +81,7 @@ enum rh_status check_verdict(struct move_run *move, struct rh_error *err)
     return move->first_problem.status == RH_E_LIMIT ? RH_E_REFUSED : move->first_problem.status;
 }
 
-/* Opens one side and reads its facts. */
-static enum rh_status open_and_look(struct move_run *move, struct side *side, struct rh_error *err)
+enum rh_status check_open_one(struct move_run *move, struct side *side, struct rh_error *err)
 {
     enum rh_status status = side_open(move, side, err);
     if (status == RH_OK) {
@@ -96,8 +95,8 @@ static enum rh_status open_and_look(struct move_run *move, struct side *side, st
 
 enum rh_status check_open(struct move_run *move, struct rh_error *err)
 {
-    enum rh_status status = open_and_look(move, &move->source, err);
-    return status == RH_OK ? open_and_look(move, &move->destination, err) : status;
+    enum rh_status status = check_open_one(move, &move->source, err);
+    return status == RH_OK ? check_open_one(move, &move->destination, err) : status;
 }
 
 /* Shows what a side is. */

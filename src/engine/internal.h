@@ -133,6 +133,8 @@ enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_e
 /* --- check.c --- */
 /* Opens both sides and looks; problems are found and counted. `resuming`: a pass of ours is under way, so that its own
  * traces are fine. */
+enum rh_status
+check_open_one(struct move_run *move, struct side *side, struct rh_error *err); /* opens a side, reads its facts */
 enum rh_status check_open(struct move_run *move, struct rh_error *err);
 enum rh_status check_sides(struct move_run *move, bool resuming, struct rh_error *err);
 void check_problem(struct move_run *move,

@@ -144,6 +144,7 @@ enum rh_status lanes_run(
     if (started == 0)
         return rh_fail_errno(err, failed, "starting a thread");
     if (rh_failed(lanes.failure.status)) {
+        lanes.failure.retry = RH_RETRY_NEVER; /* the lanes have been patient already */
         if (err)
             *err = lanes.failure;
         return lanes.failure.status;

@@ -18,6 +18,42 @@
 
 typedef enum rh_status step_do(struct move_run *move, struct rh_error *err);
 
+/* New control sessions, after a failure that may have killed the old ones. */
+static enum rh_status reconnect(struct move_run *move, struct rh_error *err)
+{
+    struct side *const sides[] = {&move->source, &move->destination};
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < 2; i++) {
+        side_session_close(sides[i]->session);
+        sides[i]->session = NULL;
+        status = side_open(move, sides[i], err);
+    }
+    return status;
+}
+
+/* Does a step's work; a lost connection is tried again for the retry time, since every step may be repeated. */
+static enum rh_status do_patiently(struct move_run *move, step_do *run, struct rh_error *err)
+{
+    const int64_t give_up_us = rh_clock_us() + engine_retry_us(move->engine);
+    bool lost = false;
+    for (;;) {
+        struct rh_error why = {0};
+        move->note[0] = '\0';
+        enum rh_status status = lost ? reconnect(move, &why) : RH_OK;
+        if (status == RH_OK)
+            status = run(move, &why);
+        const struct rh_ctx ctx = engine_ctx(move->engine, &why);
+        lost = rh_failed(status) && why.retry == RH_RETRY_RECONNECT;
+        if (!lost || rh_clock_us() >= give_up_us || rh_ctx_check(&ctx) != RH_OK) {
+            if (rh_failed(status) && err)
+                *err = why;
+            return status;
+        }
+        rh_log(RH_LOG_WARN, "trying again", {"move", move->plan->name}, {"reason", why.text});
+        rh_sleep_us(500 * 1000);
+    }
+}
+
 /* Runs one step between its intent and its outcome; a step that is done stays done. */
 static enum rh_status step(struct move_run *move, const char *name, step_do *run, struct rh_error *err)
 {
@@ -29,8 +65,7 @@ static enum rh_status step(struct move_run *move, const char *name, step_do *run
     status = rh_journal_step_intent(journal, move->plan->name, name, err);
     if (status != RH_OK)
         return status;
-    move->note[0] = '\0';
-    status = run(move, err);
+    status = do_patiently(move, run, err);
     if (status == RH_OK)
         return rh_journal_step_outcome(journal, move->plan->name, name, RH_STEP_DONE, move->note, err);
     if (err && status != RH_E_CANCELLED)
@@ -248,7 +283,7 @@ static enum rh_status do_verify(struct move_run *move, struct rh_error *err)
 /* Source first, destination last: it was the first to be marked. */
 static enum rh_status do_unmark(struct move_run *move, struct rh_error *err)
 {
-    enum rh_status status = marker_drop(move, &move->source, err);
+    enum rh_status status = move->source.session ? marker_drop(move, &move->source, err) : RH_OK;
     return status == RH_OK ? marker_drop(move, &move->destination, err) : status;
 }
 
@@ -359,7 +394,9 @@ static enum rh_status go_back(struct move_run *move, struct rh_error *err)
     if (status == RH_OK)
         status = rh_journal_step_intent(journal, move->plan->name, "rollback", err);
     if (status == RH_OK && move->destination.facts.exists != RH_NO) {
-        status = take_markers(move, err);
+        status = marker_prepare(move, err);
+        if (status == RH_OK)
+            status = do_mark_destination(move, err);
         if (status == RH_OK)
             status = rollback_run(move, err);
         if (status == RH_OK)
@@ -507,7 +544,7 @@ static enum rh_status go_back_after(struct rh_engine *engine, struct rh_error *e
             continue;
         if (step_done(move, "survey", &prepared, NULL) != RH_OK || !prepared)
             continue;
-        if (go_back(move, &second) != RH_OK) {
+        if (reconnect(move, &second) != RH_OK || go_back(move, &second) != RH_OK) {
             rh_error_prepend(err,
                              "going back failed too (%s); run 'rehome rollback' when that is mended; the first failure",
                              second.text);
@@ -560,9 +597,11 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
             status = phases[phase](&engine->moves[i], err);
         if (status == RH_OK)
             continue;
-        if (is_permanent(status))
+        /* what fails while a pass begins has written nothing: an earlier run's work stays as it is */
+        if (phase > 0 && is_permanent(status)) {
             status = go_back_after(engine, err);
-        note_failed(engine, status);
+            note_failed(engine, status);
+        }
         return status;
     }
     return RH_OK;
@@ -668,7 +707,8 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
               (unsigned long long)result.b.count, (unsigned long long)result.missing,
               (unsigned long long)result.differing, (unsigned long long)result.extras,
               (unsigned long long)result.mended, (unsigned long long)result.left);
-    return judge(move, &result, err);
+    status = judge(move, &result, err);
+    return status == RH_OK ? fact_put(move, "verified", "yes", err) : status;
 }
 
 enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh_error *err)
@@ -686,6 +726,22 @@ enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh
     return status == RH_OK ? verdict : status;
 }
 
+/* Going back writes to the destination alone; a source that can't be reached doesn't stand in the way. */
+static enum rh_status open_for_rollback(struct move_run *move, struct rh_error *err)
+{
+    enum rh_status status = digest_load(move, err);
+    if (status == RH_OK)
+        status = check_open_one(move, &move->destination, err);
+    if (status == RH_OK)
+        status = range_load_all(move, err);
+    struct rh_error why = {0};
+    if (status == RH_OK && rh_failed(check_open_one(move, &move->source, &why)))
+        check_say(move, &move->source, RH_FINDING_WARNING, "unreachable", (struct rh_bytes){0},
+                  "the source can't be opened; if our marker stands there, 'rehome recover' clears it later: %s",
+                  why.text);
+    return status;
+}
+
 static enum rh_status rollback_move(struct move_run *move, struct rh_error *err)
 {
     rh_auto_buf struct rh_buf state = RH_BUF_INIT;
@@ -699,7 +755,7 @@ static enum rh_status rollback_move(struct move_run *move, struct rh_error *err)
         return RH_E_REFUSED;
     }
     if (status == RH_OK)
-        status = open_after(move, err);
+        status = open_for_rollback(move, err);
     if (status == RH_OK)
         status = refuse_owner(&move->destination, err);
     if (status == RH_OK)
