@@ -10,17 +10,20 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const choices[] = {"one", "two", NULL};
-static const struct rh_option tls[] = {{.name = "verify", .type = RH_OPT_BOOL}, {0}};
+static const struct rh_option tls[] = {
+    {.name = "verify", .type = RH_OPT_BOOL},
+    {0               }
+};
 static const struct rh_option options[] = {
-    {.name = "path", .type = RH_OPT_PATH},
-    {.name = "text", .type = RH_OPT_TEXT},
-    {.name = "count", .type = RH_OPT_INT, .min = 1, .max = 9},
-    {.name = "wait", .type = RH_OPT_DURATION},
-    {.name = "size", .type = RH_OPT_SIZE},
-    {.name = "choice", .type = RH_OPT_CHOICE, .choices = choices},
-    {.name = "password", .type = RH_OPT_SECRET},
-    {.name = "tls", .type = RH_OPT_BLOCK, .block = tls},
-    {.name = "ignored", .type = RH_OPT_IGNORED},
+    {.name = "path",           .type = RH_OPT_PATH},
+    {.name = "text",                        .type = RH_OPT_TEXT},
+    {.name = "count",.type = RH_OPT_INT, .min = 1, .max = 9},
+    {.name = "wait",          .type = RH_OPT_DURATION},
+    {.name = "size",                .type = RH_OPT_SIZE},
+    {.name = "choice",                        .type = RH_OPT_CHOICE, .choices = choices},
+    {.name = "password",.type = RH_OPT_SECRET},
+    {.name = "tls",           .type = RH_OPT_BLOCK, .block = tls},
+    {.name = "ignored",                        .type = RH_OPT_IGNORED},
     {0},
 };
 static const struct rh_driver file = {.name = "file", .model = RH_MODEL_KV, .options = options};
