@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 #define RH_JOURNAL_APPLICATION_ID 0x72686A31 /* "rhj1" */
 #define RH_JOURNAL_VERSION 1
@@ -63,6 +64,7 @@ struct rh_journal {
     sqlite3_stmt *statements[RH_SQL_COUNT_]; /* prepared when first needed */
     bool inside;                             /* between begin and commit */
     bool spoiled;                            /* a write failed in there: only a rollback is possible */
+    atomic_ulong inside_by; /* the thread that is between begin and commit, 0: none; read without the mutex */
     uint8_t id[RH_JOURNAL_ID_BYTES];
 };
 

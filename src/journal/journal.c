@@ -497,6 +497,7 @@ enum rh_status rh_journal_begin(struct rh_journal *journal, struct rh_error *err
     sqlite3_reset(statement);
     if (status == RH_OK) {
         journal->inside = true;
+        atomic_store(&journal->inside_by, (unsigned long)pthread_self());
         journal->spoiled = false;
         return RH_OK; /* the mutex stays ours */
     }
@@ -528,6 +529,7 @@ enum rh_status rh_journal_commit(struct rh_journal *journal, struct rh_error *er
         return status;
     }
     journal->inside = false;
+    atomic_store(&journal->inside_by, 0);
     pthread_mutex_unlock(&journal->mutex);
     return RH_OK;
 }
@@ -544,5 +546,6 @@ void rh_journal_abort(struct rh_journal *journal)
         rh_journal_release(journal, statement);
     }
     journal->inside = journal->spoiled = false;
+    atomic_store(&journal->inside_by, 0);
     pthread_mutex_unlock(&journal->mutex);
 }

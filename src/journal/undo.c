@@ -152,17 +152,11 @@ static enum rh_status segment_begin(struct rh_undo *undo, struct rh_error *err)
     segment->fd = -1;
     segment->users = 1;
     pthread_mutex_init(&segment->sync_mutex, NULL);
-    pthread_mutex_lock(&journal->mutex);
-    enum rh_status status = RH_OK;
-    if (journal->inside) /* then nothing of this would be durable before commit */
-        status = rh_fail(err, RH_E_INTERNAL, "an undo block is written between begin and commit");
-    if (status == RH_OK)
-        status = rh_journal_segment_add(journal, undo->move, &segment->state, err);
+    enum rh_status status = rh_journal_segment_add(journal, undo->move, &segment->state, err);
     if (status == RH_OK)
         status = segment_make_file(undo, segment, err);
     if (status == RH_OK)
         status = rh_journal_segment_good(journal, undo->move, segment->state.id, segment->bytes, 0, err);
-    pthread_mutex_unlock(&journal->mutex);
     if (status == RH_OK) {
         undo->current = segment;
         return RH_OK;
@@ -281,6 +275,9 @@ enum rh_status rh_undo_append(struct rh_undo *undo,
                               struct rh_error *err)
 {
     struct rh_undo_position position = {0};
+    /* A new segment's rows wouldn't be durable before commit, and the order of locks would be upside down. */
+    if (atomic_load(&undo->journal->inside_by) == (unsigned long)pthread_self())
+        return rh_fail(err, RH_E_INTERNAL, "write an undo block: not between begin and commit of the journal");
     struct rh_buf buf = spare_take(undo);
     enum rh_status status = RH_OK;
     size_t first = 0, taken = 0;

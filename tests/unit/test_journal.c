@@ -499,7 +499,10 @@ static int child_full(const char *dir)
         return 3;
     rh_journal_close(journal);
     status = rh_journal_open(mount_at, "plan", RH_JOURNAL_READ_ONLY, &journal, &err);
-    return status == RH_OK && number_of(journal, "a") == 1 ? 0 : 4;
+    if (status != RH_OK || number_of(journal, "a") != 1)
+        return 4;
+    rh_journal_close(journal);
+    return 0;
 }
 
 static void test_full(void **state)
