@@ -114,7 +114,8 @@ static int beneath_open(int root_fd, struct rh_bytes dir, int *ret_fd)
         *ret_fd = (int)fd;
         return 0;
     }
-    if (errno == ENOSYS || errno == EPERM || errno == EAGAIN)
+    if (errno == ENOSYS || errno == EPERM || errno == EAGAIN ||
+        errno == ENOTDIR) /* the walk tells a link from a file */
         return walk_open(root_fd, dir, ret_fd);
     return errno;
 }
