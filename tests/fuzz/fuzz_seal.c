@@ -46,8 +46,9 @@ static int memory_file(struct rh_bytes content, char *path, size_t path_size)
 static void start(void)
 {
     char path[64];
-    rh_auto_fd int key_fd = memory_file(rh_bytes_text("0123456789abcdef0123456789abcdef"), path, sizeof path);
+    int key_fd = memory_file(rh_bytes_text("0123456789abcdef0123456789abcdef"), path, sizeof path);
     must(!rh_key_provider_file(path, &key, NULL), "no key");
+    (void)close(key_fd);
     struct rh_secret *phrase = NULL;
     must(!rh_secret_new(rh_bytes_text("phrase"), &phrase, NULL) && !rh_key_provider_passphrase(phrase, &words, NULL),
          "no passphrase");
