@@ -351,6 +351,14 @@ static enum rh_status check_fingerprint(struct move_run *move, struct side *side
     return RH_E_REFUSED;
 }
 
+/* The way back of a move that is rolled back or finished: given up for good. Repeated by whoever comes after a crash in
+ * its middle. */
+static enum rh_status drop_way_back(struct move_run *move, struct rh_error *err)
+{
+    enum rh_status status = rh_undo_forget(move->engine->journal, move->plan->name, err);
+    return status == RH_OK ? rh_journal_remove(move->engine->journal, move->plan->name, "missing", err) : status;
+}
+
 /* Takes both sides' markers, destination first. */
 static enum rh_status take_markers(struct move_run *move, struct rh_error *err)
 {
@@ -409,11 +417,7 @@ static enum rh_status go_back(struct move_run *move, struct rh_error *err)
         status = rh_journal_step_outcome(journal, move->plan->name, "rollback", RH_STEP_DONE, "", err);
     if (status == RH_OK)
         status = state_set(move, STATE_ROLLED_BACK, err);
-    if (status == RH_OK)
-        status = rh_undo_forget(journal, move->plan->name, err);
-    if (status == RH_OK)
-        status = rh_journal_remove(journal, move->plan->name, "missing", err);
-    return status;
+    return status == RH_OK ? drop_way_back(move, err) : status;
 }
 
 /* Looks at both sides again before going on where an earlier process stopped. */
@@ -459,6 +463,10 @@ static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
         side_close(&move->source);
         side_close(&move->destination);
     }
+    if (fact_is(move, "state", STATE_ROLLED_BACK) || fact_is(move, "state", STATE_FINISHED))
+        status = drop_way_back(move, err);
+    if (status != RH_OK)
+        return status;
     bool resuming = fact_is(move, "state", STATE_RUNNING) || fact_is(move, "state", STATE_FAILED);
     bool surveyed = false;
     if (resuming)
@@ -819,7 +827,7 @@ enum rh_status rh_engine_recover(struct rh_engine *engine, struct rh_error *err)
 static enum rh_status finish_move(struct move_run *move, struct rh_error *err)
 {
     if (fact_is(move, "state", STATE_FINISHED))
-        return RH_OK;
+        return drop_way_back(move, err);
     if (!fact_is(move, "state", STATE_COMPLETE) && !fact_is(move, "state", STATE_ROLLED_BACK)) {
         rh_fail(err, RH_E_REFUSED, "move '%s' isn't complete, its way back is still needed", move->plan->name);
         rh_error_hint(err, "'rehome run' completes it, 'rehome rollback' undoes it");
@@ -827,11 +835,7 @@ static enum rh_status finish_move(struct move_run *move, struct rh_error *err)
     }
     const bool complete = fact_is(move, "state", STATE_COMPLETE);
     enum rh_status status = complete ? state_set(move, STATE_FINISHED, err) : RH_OK;
-    if (status == RH_OK)
-        status = rh_undo_forget(move->engine->journal, move->plan->name, err);
-    if (status == RH_OK)
-        status = rh_journal_remove(move->engine->journal, move->plan->name, "missing", err);
-    return status;
+    return status == RH_OK ? drop_way_back(move, err) : status;
 }
 
 enum rh_status rh_engine_finish(struct rh_engine *engine, struct rh_error *err)
