@@ -123,6 +123,8 @@ enum rh_status rh_base64_add(struct rh_buf *buf, struct rh_bytes bytes, struct r
 enum rh_status rh_base64_decode(struct rh_buf *buf, struct rh_bytes text, struct rh_error *err)
 {
     size_t size = 0;
+    if (text.size % 4 != 0)
+        return rh_fail(err, RH_E_CORRUPT, "decoding base64: not base64 with padding");
     enum rh_status status = rh_buf_reserve(buf, text.size / 4 * 3, err);
     if (status || text.size == 0)
         return status;
