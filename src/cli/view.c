@@ -170,8 +170,9 @@ static void view_move(FILE *out, const json_t *move)
     char line[200];
     snprintf(line, sizeof line, "%s%s%s", state, words[0] ? ": " : "", words);
     line_text(out, "state", line);
-    if (json_is_boolean(json_object_get(move, "reversible")))
-        line_text(out, "way back", json_is_true(json_object_get(move, "reversible")) ? "yes: rollback" : "no");
+    if (json_is_boolean(json_object_get(json_object_get(move, "undo"), "reversible")))
+        line_text(out, "way back",
+                  json_is_true(json_object_get(json_object_get(move, "undo"), "reversible")) ? "yes: rollback" : "no");
     line_side(out, "source", json_object_get(move, "source"));
     line_side(out, "destination", json_object_get(move, "destination"));
     line_counts(out, json_object_get(move, "counts"));
