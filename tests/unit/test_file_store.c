@@ -15,7 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -673,6 +675,39 @@ static void test_killed_in_commit(void **state)
 #endif
 }
 
+/* A full file system: nothing of the batch shows, its temporaries are gone, and a smaller batch still goes in. */
+static void test_full_disk(void **state)
+{
+    struct place *place = *state;
+    static uint8_t value[64 << 10];
+    rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
+    char key[16];
+    close_place(place);
+    if (geteuid() != 0 || mount("tmpfs", place->root, "tmpfs", 0, "size=512k") != 0) {
+        fprintf(stderr, "test_full_disk: SKIPPED, no right to mount\n");
+        open_place(place, "refuse");
+        return;
+    }
+    open_place(place, "refuse");
+    for (int i = 0; i < 20; i++) {
+        snprintf(key, sizeof(key), "d/%02d", i);
+        assert_non_null(rh_batch_add_kv(&batch, rh_bytes_text(key), rh_bytes(value, sizeof(value)), false));
+    }
+    assert_ok(place, driver->write->begin(&place->ctx, place->session, &kv, &digest_key));
+    enum rh_status status = driver->write->put(&place->ctx, place->session, &batch, RH_PUT_CREATE);
+    driver->write->abort(place->session);
+    bool clean = !is_there(place, "d"), small = put(place, "small", "v", RH_PUT_CREATE) == RH_OK;
+    struct statfs fs;
+    int looked = statfs(place->root, &fs);
+    close_place(place);
+    assert_int_equal(umount(place->root), 0);
+    open_place(place, "refuse");
+    assert_int_equal(status, RH_E_FULL);
+    assert_true(clean && small);
+    assert_int_equal(looked, 0);
+    assert_in_range(fs.f_bfree, fs.f_blocks - 8, fs.f_blocks); /* temporaries gave their room back */
+}
+
 /* --- schema, facts --- */
 
 static void test_schema(void **state)
@@ -833,6 +868,7 @@ int main(int argc, char **argv)
         CASE(test_leftovers_of_our_own),
         CASE(test_temp_folder_hides_no_data),
         CASE(test_killed_in_commit),
+        CASE(test_full_disk),
         CASE(test_schema),
         CASE(test_overlaps),
         CASE(test_fingerprint_sees_a_new_folder),
