@@ -26,7 +26,7 @@ enum rh_status rh_key_provider_passphrase(const struct rh_secret *passphrase,
                                           struct rh_key_provider **ret_provider,
                                           struct rh_error *err) RH_MUST_USE;
 /* For tests and fuzzing: a cheaper scrypt N for what is written from now on. */
-void rh_key_provider_cost(struct rh_key_provider *provider, uint64_t n);
+void rh_key_provider_cost(struct rh_key_provider *base, uint64_t n);
 const char *rh_key_provider_describe(
     const struct rh_key_provider *provider); /* "key file '/etc/rehome/seal.key'", "passphrase"; for the report */
 void rh_key_provider_free(struct rh_key_provider *provider);

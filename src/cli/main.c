@@ -143,7 +143,7 @@ int main(int argc, char **argv)
     enum rh_exit code = dispatch(argc, argv);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == RH_EXIT_OK) {
         if (errno != EPIPE)
-            rh_talk("rehome: write to standard output: %s", strerror(errno));
+            rh_talk("rehome: write to standard output: %s", strerrordesc_np(errno));
         code = RH_EXIT_INTERNAL;
     }
     return (int)code;

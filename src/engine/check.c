@@ -2,6 +2,15 @@
 /* Looking at both sides before anything is written: what they are, who else is there, what stands in the way. */
 #include "internal.h"
 
+/* Hands a finding on, its words formatted here. */
+static void say(struct move_run *move,
+                const struct side *side,
+                enum rh_finding_kind kind,
+                const char *what,
+                struct rh_bytes key,
+                const char *hint,
+                const char *fmt,
+                va_list args) RH_PRINTF(7, 0);
 static void say(struct move_run *move,
                 const struct side *side,
                 enum rh_finding_kind kind,

@@ -148,7 +148,7 @@ void rh_engine_close(struct rh_engine *engine)
 {
     if (!engine)
         return;
-    for (size_t i = 0; i < engine->move_count; i++) {
+    for (size_t i = 0; engine->moves && i < engine->move_count; i++) {
         struct move_run *move = &engine->moves[i];
         rh_undo_close(move->undo);
         side_close(&move->source);

@@ -6,6 +6,7 @@
  */
 #include "internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* One side's sorted keys, a batch at a time. */
@@ -70,6 +71,7 @@ static enum rh_status keys_peek(struct keys *keys, const struct rh_record **ret_
 static void halve_ranges(struct survey *survey)
 {
     size_t kept = 0;
+    assert(survey->ranges);
     for (size_t i = 0; i < survey->range_count; i += 2, kept++) {
         struct range merged = survey->ranges[i];
         if (i + 1 < survey->range_count) {
@@ -99,6 +101,7 @@ static enum rh_status open_range(struct survey *survey, struct rh_bytes from, si
         survey->ranges = grown;
         survey->range_capacity = capacity;
     }
+    assert(survey->ranges && survey->range_count < survey->range_capacity);
     struct range *range = &survey->ranges[survey->range_count];
     *range = (struct range){.state = {.destination_empty = true}};
     enum rh_status status = range_set_bytes(&range->from, &range->state.from, from, err);

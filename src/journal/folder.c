@@ -312,7 +312,8 @@ static int is_journal(const struct dirent *entry)
 {
     size_t size = strlen(entry->d_name), suffix = strlen(JOURNAL_SUFFIX);
     char name[RH_JOURNAL_NAME_MAX + 1];
-    if (size <= suffix || size - suffix > RH_JOURNAL_NAME_MAX || strcmp(entry->d_name + size - suffix, JOURNAL_SUFFIX))
+    if (size <= suffix || size - suffix > RH_JOURNAL_NAME_MAX ||
+        strcmp(entry->d_name + size - suffix, JOURNAL_SUFFIX) != 0)
         return 0;
     memcpy(name, entry->d_name, size - suffix);
     name[size - suffix] = '\0';

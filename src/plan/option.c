@@ -364,7 +364,7 @@ void rh_options_free(struct rh_options *options)
 {
     if (!options)
         return;
-    for (size_t i = 0; i < options->count; i++)
+    for (size_t i = 0; options->values && i < options->count; i++)
         value_clear(&options->values[i]);
     free(options->values);
     free(options->place);
@@ -475,6 +475,7 @@ enum rh_status rh_options_end(struct rh_options *options, struct rh_error *err)
         const struct rh_option *option = &options->table[i];
         struct rh_option_value *value = &options->values[i];
         enum rh_status status = RH_OK;
+        assert(option && option->name && value);
         if (!value->given && option->env)
             status = take_environment(options, option, err);
         if (status == RH_OK && value->block)

@@ -2,6 +2,7 @@
 /* Plan files and Vault's migrate files: from the syntax tree to a checked plan. The words: rehome.plan(5). */
 #include "plan_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -138,7 +139,7 @@ struct rh_place_text rh_plan_place(const struct rh_plan_loader *loader, struct r
     return text;
 }
 
-enum rh_status rh_plan_fail(const struct rh_plan_loader *loader, struct rh_place place, const char *fmt, ...)
+enum rh_status(rh_plan_fail)(const struct rh_plan_loader *loader, struct rh_place place, const char *fmt, ...)
 {
     char words[640];
     va_list args;
@@ -192,7 +193,7 @@ static const char *home_dir(void)
     const char *home = getenv("HOME");
     if (home && home[0] == '/')
         return home;
-    const struct passwd *user = getpwuid(getuid());
+    const struct passwd *user = getpwuid(getuid()); /* NOLINT(concurrency-mt-unsafe): no other thread looks users up */
     return user && user->pw_dir && user->pw_dir[0] == '/' ? user->pw_dir : NULL;
 }
 
@@ -363,6 +364,7 @@ check_models(const struct rh_plan_loader *loader, const struct rh_move *move, st
         [RH_MODEL_MYSQL] = "MySQL database", [RH_MODEL_POSTGRESQL] = "PostgreSQL database",
         [RH_MODEL_REDIS] = "Redis database", [RH_MODEL_TREE] = "file tree"};
     const struct rh_driver *source = move->source.driver, *destination = move->destination.driver;
+    assert(source && destination);
     if (source->model == destination->model)
         return RH_OK;
     return rh_plan_fail(loader, place,

@@ -29,6 +29,7 @@ struct rh_place_text rh_plan_place(const struct rh_plan_loader *loader, struct r
 /* "PLACE: WORDS". */
 enum rh_status rh_plan_fail(const struct rh_plan_loader *loader, struct rh_place place, const char *fmt, ...)
     RH_PRINTF(3, 4);
+#define rh_plan_fail(...) rh_surely_failed(rh_plan_fail(__VA_ARGS__))
 
 /* --- plan_values.c --- */
 /* A title as text for messages and names; "" when there is none. Limited to 128 bytes. */

@@ -263,7 +263,7 @@ find_driver(const struct rh_plan_loader *loader, const struct rh_member *member,
             *ret_driver = loader->drivers[i];
             return RH_OK;
         }
-    return unknown_driver(loader, member, type.text);
+    return rh_surely_failed(unknown_driver(loader, member, type.text));
 }
 
 enum rh_status

@@ -19,7 +19,8 @@ static const char *const leftovers_choices[] = {"refuse", "skip", "copy", NULL};
 
 #define VAULT_MEMBER(word)                                                                                             \
     {                                                                                                                  \
-        .name = word, .type = RH_OPT_IGNORED, .flags = RH_OPT_HIDDEN, .help = "taken for Vault's sake, without effect" \
+        .name = (word), .type = RH_OPT_IGNORED, .flags = RH_OPT_HIDDEN,                                                \
+        .help = "taken for Vault's sake, without effect"                                                               \
     }
 
 static const struct rh_option options[] = {
@@ -79,10 +80,11 @@ static enum rh_status file_open(struct rh_ctx *ctx, const struct rh_store_args *
     if (!path || !*path)
         return rh_fail(ctx->err, RH_E_PLAN, "open file store: path is empty");
     struct file_store *store = calloc(1, sizeof(*store));
-    if (store)
-        store->path = absolute(path);
-    if (!store || !store->path) {
-        file_close(&store->base);
+    if (!store)
+        return rh_fail_memory(ctx->err);
+    store->path = absolute(path);
+    if (!store->path) {
+        free(store);
         return rh_fail_memory(ctx->err);
     }
     store->base.driver = &rh_file_driver;

@@ -285,7 +285,7 @@ enum rh_status rh_file_entry_parse(uint8_t *text, size_t size, struct rh_bytes *
     struct rh_bytes value = {0};
     /* What Vault itself writes, in one look. */
     size_t fixed = sizeof(head) - 1;
-    if (size >= fixed + 3 && memcmp(text, head, fixed) == 0 && memcmp(text + size - 3, "\"}\n", 3) == 0 &&
+    if (text && size >= fixed + 3 && memcmp(text, head, fixed) == 0 && memcmp(text + size - 3, "\"}\n", 3) == 0 &&
         !memchr(text + fixed, '"', size - fixed - 3) && !memchr(text + fixed, '\\', size - fixed - 3)) {
         *ret_base64 = rh_bytes(text + fixed, size - fixed - 3); /* base64 has a narrower alphabet than JSON */
         return RH_OK;

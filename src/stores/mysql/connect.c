@@ -101,7 +101,7 @@ static void set_options(const struct my_store *store, MYSQL *mysql)
     }
     mysql_options(mysql, MYSQL_OPT_SSL_ENFORCE, &yes);
     mysql_optionsv(mysql, MARIADB_OPT_TLS_VERSION, "TLSv1.2,TLSv1.3");
-    const my_bool verify = store->tls == MY_TLS_VERIFIED;
+    const my_bool verify = store->tls == MY_TLS_VERIFIED ? 1 : 0;
     mysql_options(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &verify);
     /* With a CA libmariadb checks the chain even when verifying is off. */
     mysql_ssl_set(mysql, store->key_file, store->cert_file, verify ? store->ca_file : NULL, NULL, NULL);

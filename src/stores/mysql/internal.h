@@ -97,13 +97,13 @@ struct my_session {
 /* --- store.c: options and life of a store --- */
 extern const struct rh_option my_options[];
 enum rh_status my_store_open(struct rh_ctx *ctx, const struct rh_store_args *args, struct rh_store **ret_store);
-void my_store_close(struct rh_store *store);
+void my_store_close(struct rh_store *base);
 
 /* --- connect.c: sessions --- */
 enum rh_status
-my_session_open(struct rh_ctx *ctx, struct rh_store *store, enum rh_role role, struct rh_session **ret_session);
-void my_session_close(struct rh_session *session);
-void my_session_cancel(struct rh_session *session);
+my_session_open(struct rh_ctx *ctx, struct rh_store *base, enum rh_role role, struct rh_session **ret_session);
+void my_session_close(struct rh_session *base);
+void my_session_cancel(struct rh_session *base);
 /* Begins a call: checks the context, connects again if the connection was dropped on purpose, arms the deadline.
  * Every RH_OK is followed by my_leave, which returns `status` (or RH_E_TIMEOUT if that was the cause). */
 enum rh_status my_enter(struct rh_ctx *ctx, struct my_session *session);
@@ -150,7 +150,7 @@ static inline void my_auto_rows_(MYSQL_RES **rows)
 enum rh_status my_table_load(struct my_session *session, struct rh_error *err);
 /* Loads the table's description once a session and refuses an absent or wrong one. */
 enum rh_status my_table_need(struct my_session *session, bool for_writing, struct rh_error *err);
-enum rh_status my_facts(struct rh_ctx *ctx, struct rh_session *session, struct rh_facts *ret_facts);
+enum rh_status my_facts(struct rh_ctx *ctx, struct rh_session *base, struct rh_facts *ret_facts);
 /* encryption of the table as the server tells it; RH_UNKNOWN where we may not look */
 enum rh_yes my_table_encrypted(struct my_session *session);
 extern const struct rh_schema_ops my_schema_ops;

@@ -62,8 +62,6 @@ static enum rh_status classify(unsigned number, enum rh_retry *ret_retry)
     case ER_CON_COUNT_ERROR:
     case ER_TOO_MANY_USER_CONNECTIONS:
     case ER_USER_LIMIT_REACHED:
-        *ret_retry = RH_RETRY_LATER;
-        return RH_E_NET;
     case CR_CONNECTION_ERROR:
     case CR_CONN_HOST_ERROR:
     case CR_IPSOCK_ERROR:
@@ -206,6 +204,9 @@ enum rh_status my_sql_literal(struct rh_buf *sql, struct rh_bytes bytes, struct 
 /* Sends a formatted statement. */
 static enum rh_status
 send_v(struct my_session *session, struct rh_error *err, const char *what, const char *fmt, va_list args)
+    RH_PRINTF(4, 0);
+static enum rh_status
+send_v(struct my_session *session, struct rh_error *err, const char *what, const char *fmt, va_list args)
 {
     char text[4096];
     int size = vsnprintf(text, sizeof text, fmt, args);
@@ -224,7 +225,7 @@ enum rh_status my_run(struct my_session *session, struct rh_error *err, const ch
     va_end(args);
     if (status)
         return status;
-    my_auto_rows MYSQL_RES *rows = mysql_store_result(session->mysql); /* none, as a rule */
+    mysql_free_result(mysql_store_result(session->mysql)); /* none, as a rule */
     return mysql_errno(session->mysql) ? my_fail(session, err, what) : RH_OK;
 }
 

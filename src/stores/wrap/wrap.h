@@ -41,8 +41,8 @@ struct rh_wrap_spec {
 
 #define RH_WRAP_SLOTS 4
 /* A driver like `inner`, under its name, with these faults. Good until the slot is used again; the spec is copied. */
-const struct rh_driver *rh_wrap_fault(unsigned slot, const struct rh_driver *inner, const struct rh_wrap_spec *spec);
+const struct rh_driver *rh_wrap_fault(unsigned number, const struct rh_driver *inner, const struct rh_wrap_spec *spec);
 /* How often that kind of call was made on the slot since rh_wrap_fault. */
-uint64_t rh_wrap_count(unsigned slot, enum rh_wrap_call call);
+uint64_t rh_wrap_count(unsigned number, enum rh_wrap_call call);
 
 #endif
