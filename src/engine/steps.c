@@ -426,7 +426,7 @@ static enum rh_status resume_checks(struct move_run *move, bool *ret_start_over,
     static const char *const steps[] = {"mark-destination", "mark-source"};
     struct side *const sides[] = {&move->destination, &move->source};
     *ret_start_over = fact_is(move, "recovered", "yes");
-    enum rh_status status = RH_OK;
+    enum rh_status status = marker_prepare(move, err);
     for (size_t i = 0; status == RH_OK && !*ret_start_over && i < 2; i++) {
         bool marked = false, was_there = true;
         status = step_done(move, steps[i], &marked, err);
