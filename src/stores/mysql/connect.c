@@ -92,13 +92,13 @@ static void set_options(const struct my_store *store, MYSQL *mysql)
     mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &store->io_s);
     /* No server may ask us for files. */
     mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &none);
-    if (store->tls == MY_TLS_OFF) {
-        /* Nothing that would send the password itself over a plain connection. */
-        if (!store->socket)
-            mysql_optionsv(mysql, MARIADB_OPT_RESTRICTED_AUTH,
-                           "mysql_native_password,client_ed25519,caching_sha2_password");
+    /* Unless the peer is known, nothing that would send it the password itself. */
+    if (store->tls != MY_TLS_VERIFIED && !store->socket)
+        mysql_optionsv(mysql, MARIADB_OPT_RESTRICTED_AUTH,
+                       "mysql_native_password,client_ed25519,caching_sha2_password");
+    if (store->tls == MY_TLS_OFF)
         return;
-    }
+    /* Connector/C 3.3 refuses a server without TLS only when it verifies; note_tls looks in the other case. */
     mysql_options(mysql, MYSQL_OPT_SSL_ENFORCE, &yes);
     mysql_optionsv(mysql, MARIADB_OPT_TLS_VERSION, "TLSv1.2,TLSv1.3");
     const my_bool verify = store->tls == MY_TLS_VERIFIED ? 1 : 0;

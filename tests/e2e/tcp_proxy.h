@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A TCP proxy on loopback that can cut or swallow what goes through it. */
+#ifndef REHOME_TESTS_TCP_PROXY_H
+#define REHOME_TESTS_TCP_PROXY_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct proxy {
+    unsigned port, target;
+    int listener;
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_llong cut_after;   /* bytes from the server after which both ends are closed; -1 = never */
+    atomic_bool swallow;      /* the next answer of the server is thrown away and the client cut off */
+    atomic_bool leave_server; /* when cutting, the server's end stays open: it doesn't notice */
+    atomic_llong passed;      /* bytes from the server so far */
+};
+
+void proxy_start(struct proxy *proxy, unsigned target);
+void proxy_stop(struct proxy *proxy);
+
+#endif
