@@ -63,6 +63,9 @@ struct rh_facts {
     char version[128];     /* "10.11.19-MariaDB-0+deb12u1" */
     char address[320];     /* where, without secrets: "db1:3306/vault/vault", "/var/lib/vault/data" */
     char identity[256];    /* equal for the same data however it is spelled, different for different data */
+    /* The name under which the same store is found again, also before it exists and after a reboot; empty: its identity
+     * is that. Journals without a plan are named after it. */
+    char place[320];
     char tls[160];         /* "TLSv1.3 TLS_AES_256_GCM_SHA384, peer verified"; "none"; "local" */
     char live_owner[256];  /* who else is at work on it, in words; empty: nobody can be seen */
     char owner_blind[160]; /* why an owner might not be seen ("a Vault without HA holds no lock"), or empty */

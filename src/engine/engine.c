@@ -58,7 +58,13 @@ void rh_engine_progress(struct rh_engine *engine, struct rh_progress *ret_progre
     pthread_mutex_unlock(&engine->progress_lock);
 }
 
-/* "migrate-" and 16 hex digits of SHA-256 over both sides' identities: equal however the configuration is spelled. */
+/* What a side is called in the name of a journal. */
+static const char *lasting_name(const struct side *side)
+{
+    return side->facts.place[0] ? side->facts.place : side->facts.identity;
+}
+
+/* "migrate-" and 16 hex digits of SHA-256 over both sides' lasting names: equal however the configuration is spelled. */
 static enum rh_status name_by_identity(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err)
 {
     struct move_run *move = &engine->moves[0];
@@ -66,8 +72,8 @@ static enum rh_status name_by_identity(struct rh_engine *engine, struct rh_buf *
     if (status != RH_OK)
         return status;
     rh_auto_buf struct rh_buf text = RH_BUF_INIT;
-    if (rh_buf_format(&text, err, "%s\n%s\n%s\n%s\n", move->source.endpoint->driver->name, move->source.facts.identity,
-                      move->destination.endpoint->driver->name, move->destination.facts.identity) != RH_OK)
+    if (rh_buf_format(&text, err, "%s\n%s\n%s\n%s\n", move->source.endpoint->driver->name, lasting_name(&move->source),
+                      move->destination.endpoint->driver->name, lasting_name(&move->destination)) != RH_OK)
         return RH_E_MEMORY;
     uint8_t hash[EVP_MAX_MD_SIZE];
     if (EVP_Digest(text.data, text.size, hash, NULL, EVP_sha256(), NULL) != 1)

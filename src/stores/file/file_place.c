@@ -118,6 +118,7 @@ static enum rh_status place_facts(const struct file_store *store, struct rh_fact
         return rh_fail(err, RH_E_LIMIT, "look at folder '%s': too much of its path is absent",
                        RH_SHOW(rh_bytes_text(store->path)));
     snprintf(facts->address, sizeof(facts->address), "%s%s", strcmp(existing, "/") == 0 && *rest ? "" : existing, rest);
+    snprintf(facts->place, sizeof(facts->place), "%s", facts->address);
     facts->exists = levels == 0 && S_ISDIR(st.st_mode) ? RH_YES : RH_NO;
     facts->writable = faccessat(AT_FDCWD, existing, W_OK | X_OK, AT_EACCESS) == 0 ? RH_YES : RH_NO;
     facts->encrypted_at_rest = encrypted(st.st_dev);
