@@ -54,9 +54,9 @@ fuzz:
 	tools/install-deps lint
 	tools/fuzz $(T)
 
-bench: build
+bench:
 	tools/install-deps check
-	tools/bench
+	tools/bench --million
 
 soak:
 	tools/check soak
@@ -70,4 +70,4 @@ install: build man
 	for page in build/man/*; do install -m 644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/"; done
 
 clean:
-	rm -rf build build-check build-asan build-tsan build-fuzz build-analyze build-tidy
+	rm -rf build build-bench build-check build-asan build-tsan build-fuzz build-analyze build-tidy

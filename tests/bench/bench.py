@@ -1,0 +1,429 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark: rehome beside a key-by-key copier and the server's own bulk load, in one run.
+
+  tests/bench/bench.py [--quick] [--runs N] [--only LIST] [--sizes LIST] [--million] [--json FILE]
+
+Servers are private MariaDBs at their default durability (tests/servers/mariadb), reached over TCP with TLS by all that
+take part. Data: 100,000 entries of 1 KiB and 10,000 of 64 KiB in Vault's own layout. Every run begins with an
+empty destination, servers without dirty pages and a synced disk. The contestants take turns, and a ratio is that of one
+turn; what is printed is the median of the turns.
+
+The copier (tests/tools/keycopy.c) does one Get and one Put per key, as Vault's command does. Where it would take
+longer than a minute it gets a tenth of the entries and its time is multiplied by ten; such times have a '~'.
+Peak memory is VmHWM of `rehome run` less that of `rehome check` on the same plan.
+"""
+import argparse
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PAIRS = ["file-mysql", "mysql-file", "mysql-mysql", "file-file"]
+SIZES = {"1k": (1024, 100_000), "64k": (65536, 10_000)}
+VERIFY_GOAL = {"mysql-mysql": 25, "file-mysql": 60, "file-file": 120}
+COPIER_GOAL = {"1k": 10, "64k": 2}
+BULK_GOAL = 1.5
+MEMORY_GOAL = 64 * 1024  # KiB
+MEMORY_SPREAD = 4 * 1024  # "the same": what two runs of one plan differ by
+LONG = 60  # seconds; a copier that would take longer gets the sample
+SAMPLE = 10  # a tenth
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def timed(command, **kwargs):
+    """Runs a command; seconds and its VmHWM in KiB (a high-water mark, read until the process ends)."""
+    peak = 0
+    with tempfile.TemporaryFile() as errors:
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, **kwargs)
+        while True:
+            try:
+                with open(f"/proc/{process.pid}/status") as status:
+                    found = re.search(r"^VmHWM:\s+(\d+)", status.read(), re.M)
+                    peak = max(peak, int(found.group(1)) if found else 0)
+            except OSError:
+                pass
+            try:
+                process.wait(0.003 if time.monotonic() - start < 1 else 0.01)
+                break
+            except subprocess.TimeoutExpired:
+                pass
+        seconds = time.monotonic() - start
+        if process.returncode != 0:
+            errors.seek(0)
+            sys.exit(f"bench: {' '.join(command)} failed with {process.returncode}: {errors.read()[-2000:].decode()}")
+    return seconds, peak
+
+
+class Server:
+    """A private MariaDB of the benchmark's own."""
+
+    def __init__(self, work, name):
+        self.dir = os.path.join(work, name)
+        self.call("start", "--option=innodb-log-file-size=96M")
+        with open(os.path.join(self.dir, "env")) as env:
+            self.env = dict(line.strip().split("=", 1) for line in env if "=" in line)
+
+    def call(self, verb, *more):
+        subprocess.run([f"{ROOT}/tests/servers/mariadb", verb, self.dir, *more], check=True, stdin=subprocess.DEVNULL)
+
+    def sql(self, text):
+        return subprocess.run(["mariadb", "--no-defaults", "-uroot", f"--socket={self.env['MYSQL_SOCKET']}", "-NB"],
+                              input=text.encode(), stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+
+    def client(self):
+        with open(self.env["MYSQL_PASSWORD_FILE"]) as file:
+            password = file.read().strip()
+        return ["mariadb", "--no-defaults", "-h127.0.0.1", f"-P{self.env['MYSQL_PORT']}", f"-u{self.env['MYSQL_USER']}",
+                f"-p{password}", f"--ssl-ca={self.env['MYSQL_CA']}", "--ssl-verify-server-cert", "--binary-mode",
+                "--default-character-set=binary", "--max-allowed-packet=64M"]
+
+    def settle(self):
+        """Waits until the server has written its dirty pages and forgotten what was dropped."""
+        self.sql("SET GLOBAL innodb_max_dirty_pages_pct=0")
+        for _ in range(600):
+            dirty = self.sql("SHOW STATUS LIKE 'Innodb_buffer_pool_pages_dirty'").split()[-1]
+            if int(dirty) <= 20:
+                break
+            time.sleep(0.05)
+        self.sql("SET GLOBAL innodb_max_dirty_pages_pct=DEFAULT")
+
+    def place(self, table):
+        return ("mysql:127.0.0.1:{MYSQL_PORT}:{MYSQL_USER}:{MYSQL_PASSWORD_FILE}:{MYSQL_CA}:vault:".format(**self.env)
+                + table)
+
+    def stanza(self, table):
+        return """"mysql" {{
+    address = "127.0.0.1:{MYSQL_PORT}"
+    username = "{MYSQL_USER}"
+    password_file = "{MYSQL_PASSWORD_FILE}"
+    tls {{ ca_file = "{MYSQL_CA}" }}
+    database = "vault"
+    table = "{table}"
+  }}""".format(table=table, **self.env)
+
+
+def sql_text(data):
+    for byte, text in ((b"\\", b"\\\\"), (b"'", b"\\'"), (b"\0", b"\\0"), (b"\n", b"\\n"), (b"\r", b"\\r")):
+        data = data.replace(byte, text)
+    return b"'" + data + b"'"
+
+
+def tree_records(tree):
+    """Keys and values of a tree in key order of each folder."""
+    for folder, folders, files in os.walk(tree):
+        folders.sort()
+        prefix = os.path.relpath(folder, tree)
+        prefix = b"" if prefix == "." else prefix.encode() + b"/"
+        for name in sorted(files):
+            with open(os.path.join(folder, name), "rb") as file:
+                yield prefix + name[1:].encode(), base64.b64decode(json.loads(file.read())["Value"])
+
+
+def write_dump(tree, path, table):
+    """The tree as the multi-row INSERTs of about 1 MiB that a bulk load consists of."""
+    with open(path, "wb") as out:
+        out.write(f"CREATE DATABASE IF NOT EXISTS vault; USE vault; CREATE TABLE {table} (vault_key varbinary(512), "
+                  "vault_value mediumblob, PRIMARY KEY (vault_key));\n".encode())
+        rows, size = [], 0
+        for key, value in sorted(tree_records(tree)):
+            rows.append(b"(" + sql_text(key) + b"," + sql_text(value) + b")")
+            size += len(rows[-1])
+            if size > 1 << 20:
+                out.write(b"INSERT INTO " + table.encode() + b" VALUES " + b",".join(rows) + b";\n")
+                rows, size = [], 0
+        if rows:
+            out.write(b"INSERT INTO " + table.encode() + b" VALUES " + b",".join(rows) + b";\n")
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.work = tempfile.mkdtemp(prefix="rh-bench-", dir=args.work)
+        os.chmod(self.work, 0o755)
+        self.servers = {}
+        self.build = args.build
+        self.rehome = os.path.join(self.build, "src/cli/rehome")
+        self.results = []
+        self.goals = []
+        self.memory = []
+
+    def path(self, *names):
+        return os.path.join(self.work, *names)
+
+    def start(self):
+        for name in ("source", "destination"):
+            self.servers[name] = Server(self.work, name)
+
+    def stop(self):
+        for server in self.servers.values():
+            server.call("stop")
+        if self.args.keep:
+            say(f"kept: {self.work}")
+        else:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    # --- data ---
+
+    def make_data(self, name, size, entries):
+        """Tree, dump and, in the source server, table of a data set."""
+        if os.path.isdir(self.path(name)):
+            return
+        say(f"making {entries} entries of {size} bytes ...")
+        subprocess.run([f"{self.build}/tests/tools/vault-tree", self.path(name), "--entries", str(entries), "--size",
+                        str(size)], check=True, stdout=subprocess.DEVNULL)
+        write_dump(self.path(name), self.path(name + ".sql"), name)
+        with open(self.path(name + ".sql"), "rb") as dump:
+            subprocess.run(self.servers["source"].client(), stdin=dump, check=True)
+
+    def drop_data(self, name):
+        shutil.rmtree(self.path(name), ignore_errors=True)
+        if os.path.exists(self.path(name + ".sql")):
+            os.unlink(self.path(name + ".sql"))
+            self.servers["source"].sql(f"DROP TABLE IF EXISTS vault.{name}")
+
+    def fresh(self):
+        """Empty destinations, nothing under way."""
+        shutil.rmtree(self.path("out"), ignore_errors=True)
+        shutil.rmtree(self.path("state"), ignore_errors=True)
+        self.servers["destination"].sql("DROP DATABASE IF EXISTS vault")
+        for server in self.servers.values():
+            server.settle()
+        os.sync()
+
+    # --- contestants ---
+
+    def write_plan(self, pair, data):
+        source, destination = pair.split("-")
+        with open(self.path("bench.plan"), "w") as plan:
+            from_ = self.servers["source"].stanza(data) if source == "mysql" else \
+                f'"file" {{ path = "{self.path(data)}" }}'
+            to = self.servers["destination"].stanza("vault") if destination == "mysql" else \
+                f'"file" {{ path = "{self.path("out")}" }}'
+            plan.write(f'plan "bench" {{\n  state_dir = "{self.path("state")}"\n}}\n'
+                       f'move "all" {{\n  source {from_}\n  destination {to}\n}}\n')
+        return self.path("bench.plan")
+
+    def ours(self, pair, data, verify):
+        plan = self.write_plan(pair, data)
+        self.fresh()
+        command = [self.rehome, "run", "-q", plan] + ([] if verify else ["--no-verify"])
+        return timed(command + self.args.run_option)
+
+    def checked(self, pair, data):
+        plan = self.write_plan(pair, data)
+        self.fresh()
+        return timed([self.rehome, "check", plan])
+
+    def keycopy(self, pair, data, parallel):
+        source, destination = pair.split("-")
+        self.fresh()
+        return timed([f"{self.build}/tests/tools/keycopy",
+                      self.servers["source"].place(data) if source == "mysql" else "file:" + self.path(data),
+                      self.servers["destination"].place("vault") if destination == "mysql" else
+                      "file:" + self.path("out"), "--parallel", str(parallel)])[0]
+
+    def bulk(self, data):
+        self.fresh()
+        with open(self.path(data + ".sql"), "rb") as dump:
+            return timed(self.servers["destination"].client(), stdin=dump)[0]
+
+    # --- one case ---
+
+    def copier_times(self, pair, data, sample, parallel, runs):
+        """The copier's seconds, and whether they are from a sample."""
+        if self.args.quick:
+            return [self.keycopy(pair, data, parallel) for _ in range(runs)], False
+        probe = self.keycopy(pair, sample, parallel) * SAMPLE
+        if probe > LONG:
+            return [probe], True
+        return [self.keycopy(pair, data, parallel) for _ in range(runs)], False
+
+    def case(self, pair, size_name, size, entries):
+        data, sample = f"d{size_name}", f"s{size_name}"
+        self.make_data(data, size, entries)
+        times = {"off": [], "on": [], "bulk": [], "copier10": []}
+        sampled = {}
+        peak = 0
+        base = self.checked(pair, data)[1]
+        if not self.args.quick and not self.args.no_copier:
+            self.make_data(sample, size, entries // SAMPLE)
+        for turn in range(self.args.runs):
+            for mode in ("off", "on"):
+                seconds, high = self.ours(pair, data, mode == "on")
+                times[mode].append(seconds)
+                peak = max(peak, high)
+            if pair.endswith("mysql"):
+                times["bulk"].append(self.bulk(data))
+            if not self.args.no_copier and not sampled.get(10):
+                seconds, sampled[10] = self.copier_times(pair, data, sample, 10, 1) if turn == 0 else \
+                    ([self.keycopy(pair, data, 10)], False)
+                times["copier10"] += seconds
+            say(f"  {pair} {size_name} turn {turn + 1}: " +
+                ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items() if v))
+        for parallel in () if self.args.no_copier else (1, 128):
+            times[f"copier{parallel}"], sampled[parallel] = self.copier_times(pair, data, sample, parallel, 1)
+            say(f"  {pair} {size_name} copier at {parallel}: {times[f'copier{parallel}'][-1]:.2f} s")
+        result = {"pair": pair, "size": size, "entries": entries, "seconds": times,
+                  "sampled": [p for p, yes in sampled.items() if yes], "check_kib": base, "peak_kib": peak}
+        self.results.append(result)
+        self.judge(result, size_name)
+
+    def goal(self, what, goal, value, met, text):
+        self.goals.append({"what": what, "goal": goal, "value": value, "met": met, "text": text})
+
+    def judge(self, result, size_name):
+        pair, times = result["pair"], result["seconds"]
+        label = f"{pair} {size_name}"
+
+        def ratio(over, under):
+            pairs = [a / b for a, b in zip(times[over], times[under])]
+            return statistics.median(pairs)
+
+        if pair.endswith("mysql"):
+            if times["copier10"]:
+                value = ratio("copier10", "off")
+                self.goal(f"{label}: times the copier at parallelism 10", f">= {COPIER_GOAL[size_name]}", value,
+                          value >= COPIER_GOAL[size_name],
+                          f"{value:.1f} (with verification {ratio('copier10', 'on'):.1f})")
+            value = ratio("off", "bulk")
+            self.goal(f"{label}: time over the bulk load's", f"<= {BULK_GOAL}", value, value <= BULK_GOAL,
+                      f"{value:.2f}")
+        added = (ratio("on", "off") - 1) * 100
+        limit = VERIFY_GOAL.get(pair)
+        self.goal(f"{label}: verification adds", f"<= {limit} %" if limit else "-", added,
+                  added <= limit if limit else None, f"{added:.0f} %")
+        memory = result["peak_kib"] - result["check_kib"]
+        self.goal(f"{label}: peak memory over check", "<= 64 MiB", memory, memory <= MEMORY_GOAL,
+                  f"{memory / 1024:.1f} MiB")
+
+    # --- memory with many entries ---
+
+    def million(self):
+        few, many = (10_000, 100_000) if self.args.quick else (100_000, 1_000_000)
+        for pair in self.args.only:
+            over = {}
+            for entries in (few, many):
+                name = f"m{entries}"
+                self.make_data(name, 1024, entries)
+                base = self.checked(pair, name)[1]
+                seconds, peak = self.ours(pair, name, True)
+                over[entries] = peak - base
+                self.memory.append({"pair": pair, "entries": entries, "check_kib": base, "peak_kib": peak,
+                                    "seconds": seconds})
+                say(f"  {pair} with {entries} entries: {seconds:.1f} s, {(peak - base) / 1024:.1f} MiB over check's "
+                    f"{base / 1024:.1f}")
+            grown = over[many] - over[few]
+            self.goal(f"{pair}: peak memory with {many:,} entries", "<= 64 MiB", over[many], over[many] <= MEMORY_GOAL,
+                      f"{over[many] / 1024:.1f} MiB")
+            self.goal(f"{pair}: more than with {few:,}", "about 0", grown, grown <= MEMORY_SPREAD,
+                      f"{grown / 1024:.1f} MiB")
+        for entries in (few, many):
+            self.drop_data(f"m{entries}")
+
+    # --- output ---
+
+    def run(self):
+        for size_name in self.args.sizes:
+            size, entries = SIZES[size_name]
+            entries = entries // 10 if self.args.quick else entries
+            for pair in self.args.only:
+                self.case(pair, size_name, size, entries)
+            self.drop_data(f"d{size_name}")
+            self.drop_data(f"s{size_name}")
+        if self.args.million:
+            self.million()
+
+    def table(self):
+        lines = ["", f"{'seconds (median)':24}{'ours, no verify':>16}{'ours':>9}{'bulk load':>11}{'copier 1':>10}"
+                 f"{'copier 10':>11}{'copier 128':>12}{'MB/s':>7}"]
+        for result in self.results:
+            times = result["seconds"]
+
+            def cell(name, parallel=None):
+                if not times.get(name):
+                    return "-"
+                return ("~" if parallel in result["sampled"] else "") + f"{statistics.median(times[name]):.2f}"
+
+            rate = result["size"] * result["entries"] / statistics.median(times["off"]) / 1e6
+            label = f"{result['pair']}, {result['entries']} x {result['size'] // 1024} KiB"
+            lines.append(f"{label:30}{cell('off'):>10}{cell('on'):>9}{cell('bulk'):>11}{cell('copier1', 1):>10}"
+                         f"{cell('copier10', 10):>11}{cell('copier128', 128):>12}{rate:>7.0f}")
+        lines += ["~ a tenth of the entries, times ten; MB/s: ours without verification", "",
+                  f"{'goal':52}{'wanted':>10}  measured"]
+        for goal in self.goals:
+            verdict = {True: "met", False: "NOT MET", None: ""}[goal["met"]]
+            lines.append(f"{goal['what']:52}{goal['goal']:>10}  {goal['text']:34}{verdict}")
+        missed = sum(goal["met"] is False for goal in self.goals)
+        judged = sum(goal["met"] is not None for goal in self.goals)
+        lines.append(f"{judged - missed} of {judged} goals met")
+        return "\n".join(lines)
+
+    def save(self, path):
+        with open(path, "w") as out:
+            json.dump({"version": subprocess.run([self.rehome, "version"], stdout=subprocess.PIPE).stdout.decode(),
+                       "cpus": os.cpu_count(), "quick": self.args.quick, "runs": self.args.runs,
+                       "results": self.results, "memory": self.memory, "goals": self.goals}, out, indent=1)
+
+
+def make_build(build):
+    """A release build of its own, without test hooks."""
+    if not os.path.exists(f"{build}/build.ninja"):
+        subprocess.run(["meson", "setup", build, "-Dbuildtype=release"], cwd=ROOT, check=True,
+                       stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", build, "src/cli/rehome", "tests/tools/keycopy", "tests/tools/vault-tree"], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def words(allowed):
+    def parse(text):
+        found = text.split(",")
+        for word in found:
+            if word not in allowed:
+                raise argparse.ArgumentTypeError(f"'{word}' isn't one of {', '.join(allowed)}")
+        return found
+    return parse
+
+
+def main():
+    parser = argparse.ArgumentParser(description="times beside other ways to move a Vault storage")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the data, one turn")
+    parser.add_argument("--runs", type=int, help="turns (3)")
+    parser.add_argument("--only", type=words(PAIRS), default=PAIRS, metavar="LIST", help=", ".join(PAIRS))
+    parser.add_argument("--sizes", type=words(list(SIZES)), default=list(SIZES), metavar="LIST", help="1k, 64k")
+    parser.add_argument("--million", action="store_true", help="also peak memory with 1,000,000 entries")
+    parser.add_argument("--no-copier", action="store_true", help="leave out the key-by-key copier")
+    parser.add_argument("--run-option", action="append", default=[], metavar="OPTION", help="handed to rehome run")
+    parser.add_argument("--build", default=os.path.join(ROOT, "build-bench"), help="build folder (build-bench)")
+    parser.add_argument("--work", help="folder for data and servers (the system's temporary folder)")
+    parser.add_argument("--json", default=os.path.join(ROOT, "build-bench", "bench.json"), help="where figures go")
+    parser.add_argument("--keep", action="store_true", help="leave data behind")
+    args = parser.parse_args()
+    args.runs = args.runs or (1 if args.quick else 3)
+    args.build = os.path.abspath(args.build)
+    make_build(args.build)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by a signal"))
+    bench = Bench(args)
+    try:
+        bench.start()
+        bench.run()
+        bench.save(args.json)
+        print(bench.table())
+    finally:
+        bench.stop()
+
+
+if __name__ == "__main__":
+    main()
