@@ -86,7 +86,7 @@ struct my_session {
     struct my_table table;
     bool scanning;
     /* a unit of writing */
-    bool writing, maybe_sent;
+    bool writing;
     const struct rh_digest_key *digest;
     struct my_op ops[MY_OPS_MAX];
     size_t op_count;
