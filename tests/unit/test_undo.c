@@ -244,7 +244,7 @@ static void test_split(void **state)
     struct rh_undo_entry entries[3];
     struct rh_undo_block block = {2, 5, "vault", entries, 3};
     for (int i = 0; i < 3; i++)
-        entries[i] = (struct rh_undo_entry){.key = rh_bytes("abc" + i, 1), .fields = &field, .field_count = 1};
+        entries[i] = (struct rh_undo_entry){.key = rh_bytes(&"abc"[i], 1), .fields = &field, .field_count = 1};
     place_open(&place, scratch->dir);
     must(rh_undo_open(place.journal, place.provider, "m", &undo, &err));
     must(rh_undo_append(undo, &block, &position, &err));
