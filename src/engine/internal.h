@@ -127,7 +127,9 @@ enum rh_status marker_clear(struct side *side, struct rh_ctx *ctx, struct rh_byt
 enum rh_status marker_prepare(struct move_run *move, struct rh_error *err);
 /* Sets ours where it isn't; *ret_was_there tells which. RH_E_LOCKED with words for a marker of somebody else's. */
 enum rh_status marker_take(struct move_run *move, struct side *side, bool *ret_was_there, struct rh_error *err);
-/* Clears ours if it stands; anything else is left. */
+/* Whether ours (move->marker) stands there. */
+enum rh_status marker_stands(struct move_run *move, struct side *side, bool *ret_stands, struct rh_error *err);
+/* Clears ours if it stands; anything else is left, and nothing is written where it doesn't. */
 enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_error *err);
 
 /* --- check.c --- */

@@ -36,13 +36,15 @@ enum rh_status marker_get(struct side *side, struct rh_ctx *ctx, struct rh_buf *
     return rh_buf_add(ret_marker, value.data, value.size, ctx->err);
 }
 
-/* One put or remove of the marker record, committed. */
+/* One put or remove of the marker record, committed, on a session of its own: with its end the driver puts away what it
+ * needs for writing. */
 static enum rh_status
 marker_write(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker, bool set, enum rh_outcome *ret_outcome)
 {
     const struct rh_driver *driver = side->store->driver;
     const struct rh_dataset dataset = {.name = RH_KV_DATASET};
     struct rh_digest_key digest = {{0}};
+    struct rh_session *session = NULL;
     rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
     enum rh_status status = rh_digest_key_new(&digest, ctx->err);
     if (status == RH_OK)
@@ -50,16 +52,19 @@ marker_write(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker, bool
     if (status != RH_OK)
         return status;
     batch.records[0].expect = rh_digest_record(&digest, dataset.name, &batch.records[0]);
-    status = driver->write->begin(ctx, side->session, &dataset, &digest);
+    status = side_session(side, ctx, RH_ROLE_WRITE, &session);
+    if (status == RH_OK)
+        status = driver->write->begin(ctx, session, &dataset, &digest);
     if (status == RH_OK) {
         enum rh_commit commit = RH_COMMIT_NOT_DONE;
-        status = set ? driver->write->put(ctx, side->session, &batch, RH_PUT_CREATE)
-                     : driver->write->remove(ctx, side->session, &batch);
+        status =
+            set ? driver->write->put(ctx, session, &batch, RH_PUT_CREATE) : driver->write->remove(ctx, session, &batch);
         if (status == RH_OK)
-            status = driver->write->commit(ctx, side->session, &commit);
+            status = driver->write->commit(ctx, session, &commit);
         else
-            driver->write->abort(side->session);
+            driver->write->abort(session);
     }
+    side_session_close(session);
     *ret_outcome = batch.records[0].outcome;
     return side_status(side, ctx->err, status);
 }
@@ -131,11 +136,33 @@ enum rh_status marker_take(struct move_run *move, struct side *side, bool *ret_w
     return RH_OK;
 }
 
+enum rh_status marker_stands(struct move_run *move, struct side *side, bool *ret_stands, struct rh_error *err)
+{
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_auto_buf struct rh_buf found = RH_BUF_INIT;
+    *ret_stands = false;
+    if (move->marker.size == 0 || side->facts.exists == RH_NO)
+        return RH_OK;
+    enum rh_status status = marker_get(side, &ctx, &found);
+    *ret_stands = status == RH_OK && rh_bytes_equal(rh_buf_bytes(&found), rh_buf_bytes(&move->marker));
+    return status == RH_NOT_FOUND ? RH_OK : status;
+}
+
 enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_error *err)
 {
-    if (move->marker.size == 0)
-        return RH_OK;
     struct rh_ctx ctx = engine_ctx(move->engine, err);
-    enum rh_status status = marker_clear(side, &ctx, rh_buf_bytes(&move->marker));
-    return status == RH_CHANGED || status == RH_NOT_FOUND ? RH_OK : status;
+    struct rh_session *session = NULL;
+    bool stands = false;
+    if (move->marker.size == 0 || side->facts.exists == RH_NO)
+        return RH_OK;
+    enum rh_status status = marker_stands(move, side, &stands, err);
+    if (status == RH_OK && stands)
+        status = marker_clear(side, &ctx, rh_buf_bytes(&move->marker));
+    if (status == RH_CHANGED || status == RH_NOT_FOUND)
+        status = RH_OK;
+    /* a driver takes away what a killed writer left when the next one comes: here is one, perhaps the last */
+    if (status == RH_OK && !stands && (side->which == RH_SIDE_DESTINATION || move->plan->source_marker))
+        status = side_session(side, &ctx, RH_ROLE_WRITE, &session);
+    side_session_close(session);
+    return status;
 }

@@ -112,15 +112,27 @@ bool doubt_has(struct doubt *doubt, struct rh_hash name, struct rh_hash value)
     return false;
 }
 
+/* The range of that id, or NULL: ids grow over all passes and moves of a journal. */
+static struct range *range_find(struct move_run *move, uint64_t id)
+{
+    size_t low = 0, high = move->range_count;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (move->ranges[middle].state.id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < move->range_count && move->ranges[low].state.id == id ? &move->ranges[low] : NULL;
+}
+
 /* An undo block behind its range's progress is in doubt: its put may or may not have happened. */
 static enum rh_status doubt_block(void *user, const struct rh_undo_block *block)
 {
     struct loading *loading = user;
     struct move_run *move = loading->move;
-    if (block->range == 0 || block->range > move->range_count)
-        return RH_OK;
-    struct range *range = &move->ranges[block->range - 1];
-    if (range->state.id != block->range || block->batch <= range->state.batches)
+    struct range *range = range_find(move, block->range);
+    if (!range || block->batch <= range->state.batches)
         return RH_OK;
     for (size_t i = 0; i < block->count; i++) {
         const struct rh_hash name = rh_digest_name(&move->digest, block->dataset, block->entries[i].key);
