@@ -11,7 +11,7 @@
 /* --- the syntax tree --- */
 enum rh_node_kind { RH_NODE_TEXT, RH_NODE_NUMBER, RH_NODE_BOOL, RH_NODE_LIST, RH_NODE_OBJECT };
 struct rh_place {
-    uint32_t line, column; /* from 1; 0 = unknown (JSON) */
+    uint32_t line, column; /* from 1; 0 = unknown */
 };
 struct rh_node {
     enum rh_node_kind kind;

@@ -28,6 +28,14 @@ enum rh_status rh_document_add_item(struct rh_document *document,
                                     struct rh_node *list,
                                     struct rh_node *item,
                                     struct rh_error *err) RH_MUST_USE;
+/* src/plan/json_place.c: where the tokens of a JSON text stand. Each call gives the place of the next opening bracket,
+ * member's name, or scalar; {0} behind the last one. */
+struct rh_json_walk {
+    const uint8_t *at, *end;
+    struct rh_place here;
+};
+struct rh_json_walk rh_json_walk_begin(struct rh_bytes text);
+struct rh_place rh_json_walk_next(struct rh_json_walk *walk);
 /* src/plan/json_document.c: the same tree from JSON. */
 enum rh_status
 rh_document_parse_json(struct rh_document *document, struct rh_bytes text, struct rh_error *err) RH_MUST_USE;

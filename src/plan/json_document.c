@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The JSON form of plan and migrate files, read by jansson into the same tree as HCL. What HCL writes as a titled block
- * is one object deeper in JSON: {"storage_source": {"mysql": {...}}}, or a list of such objects. JSON says nothing of
- * lines, so the places are unknown.
+ * is one object deeper in JSON: {"storage_source": {"mysql": {...}}}, or lists of such objects on either level. jansson
+ * keeps members in their order, so json_place.c can walk the text in step with the tree and say where each stands.
  */
 #include "document_internal.h"
 
@@ -13,9 +13,8 @@ struct converter {
     struct rh_document *document;
     struct rh_error *err; /* never NULL */
     size_t node_count;
+    struct rh_json_walk walk; /* behind the last token that was converted */
 };
-
-static const struct rh_place nowhere;
 
 static enum rh_status convert(struct converter *converter, json_t *json, unsigned depth, struct rh_node **ret_node);
 
@@ -35,11 +34,12 @@ static enum rh_status add_member(struct converter *converter,
                                  struct rh_node *object,
                                  const char *name,
                                  const char *title,
+                                 struct rh_place place,
                                  json_t *json,
                                  unsigned depth)
 {
-    struct rh_member member = {.block = json_is_object(json)};
-    member.name = rh_document_name(converter->document, rh_bytes_text(name), nowhere, converter->err);
+    struct rh_member member = {.block = json_is_object(json), .place = place};
+    member.name = rh_document_name(converter->document, rh_bytes_text(name), place, converter->err);
     if (!member.name)
         return converter->err->status;
     if (title) {
@@ -52,20 +52,59 @@ static enum rh_status add_member(struct converter *converter,
     return status == RH_OK ? rh_document_add_member(converter->document, object, &member, converter->err) : status;
 }
 
+/* Whether a value is a list of objects: HCL would repeat its word. */
+static bool is_repeated(const json_t *json)
+{
+    size_t index;
+    json_t *item;
+    bool repeated = json_array_size(json) > 0;
+    json_array_foreach(json, index, item) repeated = repeated && json_is_object(item);
+    return repeated;
+}
+
+/* A member, or one for each object of a list. */
+static enum rh_status add_members(struct converter *converter,
+                                  struct rh_node *object,
+                                  const char *name,
+                                  const char *title,
+                                  struct rh_place place,
+                                  json_t *json,
+                                  unsigned depth)
+{
+    size_t index;
+    json_t *item;
+    enum rh_status status = RH_OK;
+    if (!is_repeated(json))
+        return add_member(converter, object, name, title, place, json, depth);
+    (void)rh_json_walk_next(&converter->walk); /* the list's bracket */
+    json_array_foreach(json, index, item) if (status == RH_OK) status =
+        add_member(converter, object, name, title, place, item, depth);
+    return status;
+}
+
 /* {"mysql": {...}} below a word that takes a title: one member for each. An object whose members aren't all objects has
  * no title. */
-static enum rh_status
-add_titled(struct converter *converter, struct rh_node *object, const char *name, json_t *json, unsigned depth)
+static enum rh_status add_titled(struct converter *converter,
+                                 struct rh_node *object,
+                                 const char *name,
+                                 struct rh_place place,
+                                 json_t *json,
+                                 unsigned depth)
 {
     const char *title;
     json_t *value;
     bool titled = json_object_size(json) > 0;
-    json_object_foreach(json, title, value) titled = titled && json_is_object(value);
+    json_object_foreach(json, title, value) titled = titled && (json_is_object(value) || is_repeated(value));
     if (!titled)
-        return add_member(converter, object, name, NULL, json, depth);
+        return add_member(converter, object, name, NULL, place, json, depth);
     enum rh_status status = RH_OK;
-    json_object_foreach(json, title, value) if (status == RH_OK) status =
-        add_member(converter, object, name, title, value, depth);
+    (void)rh_json_walk_next(&converter->walk); /* the object's bracket */
+    json_object_foreach(json, title, value)
+    {
+        const struct rh_place title_place = rh_json_walk_next(&converter->walk);
+        if (status == RH_OK)
+            status = add_members(converter, object, name, title, title_place, value, depth);
+    }
     return status;
 }
 
@@ -75,16 +114,15 @@ add_json_member(struct converter *converter, struct rh_node *object, const char 
 {
     size_t index;
     json_t *item;
-    bool repeated = json_array_size(json) > 0;
-    json_array_foreach(json, index, item) repeated = repeated && json_is_object(item);
-    if (!repeated && json_is_object(json) && is_titled(name))
-        return add_titled(converter, object, name, json, depth);
-    if (!repeated)
-        return add_member(converter, object, name, NULL, json, depth);
     enum rh_status status = RH_OK;
+    const struct rh_place place = rh_json_walk_next(&converter->walk);
+    if (is_titled(name) && json_is_object(json))
+        return add_titled(converter, object, name, place, json, depth);
+    if (!is_titled(name) || !is_repeated(json))
+        return add_members(converter, object, name, NULL, place, json, depth);
+    (void)rh_json_walk_next(&converter->walk); /* the list's bracket */
     json_array_foreach(json, index, item) if (status == RH_OK) status =
-        is_titled(name) ? add_titled(converter, object, name, item, depth)
-                        : add_member(converter, object, name, NULL, item, depth);
+        add_titled(converter, object, name, place, item, depth);
     return status;
 }
 
@@ -134,8 +172,9 @@ static enum rh_status fill_scalar(struct converter *converter, const json_t *jso
 /* A JSON value as a node of the tree. */
 static enum rh_status convert(struct converter *converter, json_t *json, unsigned depth, struct rh_node **ret_node)
 {
+    const struct rh_place place = rh_json_walk_next(&converter->walk);
     if (depth > RH_DOCUMENT_DEPTH_MAX)
-        return rh_document_fail(converter->document, nowhere, converter->err, "nested too deeply");
+        return rh_document_fail(converter->document, place, converter->err, "nested too deeply");
     enum rh_node_kind kind = RH_NODE_TEXT;
     if (json_is_object(json))
         kind = RH_NODE_OBJECT;
@@ -146,9 +185,8 @@ static enum rh_status convert(struct converter *converter, json_t *json, unsigne
     else if (json_is_boolean(json))
         kind = RH_NODE_BOOL;
     else if (json_is_null(json))
-        return rh_document_fail(converter->document, nowhere, converter->err,
-                                "null isn't a value; leave the member out");
-    struct rh_node *node = rh_document_node(converter->document, kind, nowhere, &converter->node_count, converter->err);
+        return rh_document_fail(converter->document, place, converter->err, "null isn't a value; leave the member out");
+    struct rh_node *node = rh_document_node(converter->document, kind, place, &converter->node_count, converter->err);
     if (!node)
         return converter->err->status;
     *ret_node = node;
@@ -161,7 +199,7 @@ static enum rh_status convert(struct converter *converter, json_t *json, unsigne
 enum rh_status rh_document_parse_json(struct rh_document *document, struct rh_bytes text, struct rh_error *err)
 {
     struct rh_error own = {0};
-    struct converter converter = {.document = document, .err = err ? err : &own};
+    struct converter converter = {.document = document, .err = err ? err : &own, .walk = rh_json_walk_begin(text)};
     json_error_t why;
     json_t *json = json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES, &why);
     if (!json) {

@@ -203,8 +203,8 @@ static const struct bad bads[] = {
     {"a = 1\nb = \"\xff\"",                "f:2:1: line isn't valid UTF-8"                                                             },
     {"{\"a\": }",                          "f:1:7: not valid JSON"                                                                     },
     {"{\"a\": 1, \"a\": 2}",               "f:1:12: a member is given twice"                                                           },
-    {"{\"a\": null}",                      "f: null isn't a value; leave the member out"                                               },
-    {"{\"\": 1}",                          "f: a name is empty or holds a NUL byte"                                                    },
+    {"{\"a\": null}",                      "f:1:7: null isn't a value; leave the member out"                                           },
+    {"{\"\": 1}",                          "f:1:2: a name is empty or holds a NUL byte"                                                },
     {"{\"a\": 1} x",                       "f:1:10: not valid JSON"                                                                    },
 };
 
@@ -286,7 +286,7 @@ static void test_depth(void **state)
     check_repeated("{\"a\":", 1000, "f:1:5000: not valid JSON");
     char *open = repeat("{\"a\":[", 40), *close = repeat("]}", 40), *all = NULL;
     assert_true(asprintf(&all, "%s%s", open, close) > 0);
-    check_sized(all, strlen(all), "f: nested too deeply");
+    check_sized(all, strlen(all), "f:1:199: nested too deeply");
     free(open);
     free(close);
     free(all);

@@ -209,6 +209,42 @@ static void test_json_values(void **state)
     }
 }
 
+/* Errors in JSON name the line and column of the word that is wrong, as in HCL. */
+static void test_json_places(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *error;
+    } cases[] = {
+        {"{\n \"storage_sorce\": {\"file\": {}}}",                                                                       "p.hcl:2:2: unknown word 'storage_sorce'"},
+        {"{\"storage_source\": {\"file\": {\"path\": \"/p\"}},\n  \"cluster_adr\": \"x\"}",
+         "p.hcl:2:3: unknown word 'cluster_adr'"                                                                                                                  },
+        {"{\"storage_source\": {\n\t\"file\" : { \"path\" : \"/p\",\r\n \"paht\":1}}}",
+         "p.hcl:3:2: unknown option 'paht'"                                                                                                                       },
+        {"{\"storage_source\": {\"file\": {\"path\": \"\\\"}{\\\\\", \"paht\": 1}}}",
+         "p.hcl:1:48: unknown option 'paht'"                                                                                                                      },
+        {"{\"storage_source\": {\"file\": {\"path\": \"\u00fc\u6f22\", \"paht\": 1}}}",
+         "p.hcl:1:44: unknown option 'paht'"                                                                                                                      },
+        {"{\"storage_source\": {\"mysql\": {\"max_parallel\": [-1.5e3, [{}, {\"a\": null}], true],\n\"x\": 1}}}",
+         "p.hcl:1:67: null isn't a value"                                                                                                                         },
+        {"{\"storage_source\": {\"mysql\": {\"max_parallel\": [-1.5e3, [[], [[]], \"\"], true,false],\n\"xyzzy\": 1}}}",
+         "p.hcl:2:1: unknown option 'xyzzy'"                                                                                                                      },
+        {"{\"storage_source\": [{\"file\": [{\"path\": \"/p\"}]}],\n\"storage_destination\": [\n{\"file\": "
+         "[{\n\"paht\": 1}]}]}",                                                                                "p.hcl:4:1: unknown option 'paht'"       },
+        {"{\"storage_source\": {\"file\": {\"path\": \"/p\"},\n\"mysql\": {}}}",
+         "p.hcl:2:1: exactly one \"storage_source\""                                                                                                              },
+        {"{\"move\": {\"m\": {\"source\": {\"memory\": {}},\n \"destination\": {\"memory\": {}},\n  \"mode\": "
+         "\"online\"}}}",                                                                                       "p.hcl:3:3: option 'mode' takes"         },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rh_plan *plan = NULL;
+        struct rh_error err = {0};
+        assert_int_equal(load(cases[i].text, &plan, &err), RH_E_PLAN);
+        if (strncmp(err.text, cases[i].error, strlen(cases[i].error)) != 0)
+            fail_msg("'%s': '%s' and not '%s'", cases[i].text, err.text, cases[i].error);
+    }
+}
+
 #define MOVE(inside) "move \"m\" { " inside " }"
 #define TO " destination \"memory\" {}"
 #define FROM_FILE "storage_source \"file\" { path = \"/p\" }\n"
@@ -292,9 +328,9 @@ static const struct bad bads[] = {
      "p.hcl:2:3: unknown option 'paht' in storage_source \"file\"; did you mean 'path'?"                                                              },
     {FROM_FILE "cluster_addr = 5",                                       "p.hcl:2:1: option 'cluster_addr' takes a text"                              },
     {"{\"storage_source\": {\"file\": {\"pth\": \"x\"}}}",
-     "p.hcl: unknown option 'pth' in storage_source \"file\"; did you mean 'path'?"                                                                   },
+     "p.hcl:1:30: unknown option 'pth' in storage_source \"file\"; did you mean 'path'?"                                                              },
     {"{\"storage_source\": {\"path\": \"x\"}}",
-     "p.hcl: 'storage_source' needs the type of its store: storage_source \"TYPE\" { ... }"                                                           },
+     "p.hcl:1:2: 'storage_source' needs the type of its store: storage_source \"TYPE\" { ... }"                                                       },
 };
 
 static void test_bad(void **state)
@@ -420,6 +456,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_vault, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_json_values, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_json_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_absent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_environment, set_up, tear_down),
