@@ -82,6 +82,8 @@ enum rh_status rh_talk_start(const struct rh_options *options, struct rh_error *
 /* Held while lines are written, so that the progress line is out of the way. stdout too, when it is the terminal. */
 void rh_talk_lock(void);
 void rh_talk_unlock(void);
+/* Whether every line on stderr is a JSON object (-log-format json). */
+bool rh_talk_is_json(void);
 /* One line on stderr. */
 void rh_talk(const char *fmt, ...) RH_PRINTF(1, 2);
 /* "rehome: <text>" and "  fix: <hint>". */

@@ -174,6 +174,16 @@ static void finding_json(struct rh_findings *findings, const struct rh_finding *
     json_decref(object);
 }
 
+/* One log event, where stderr is JSON lines: "key" is escaped as in messages. */
+static void finding_log(const struct rh_finding *finding)
+{
+    static const enum rh_log_level levels[] = {RH_LOG_INFO, RH_LOG_WARN, RH_LOG_ERROR, RH_LOG_WARN};
+    static const char *const sides[] = {"", "source", "destination"};
+    rh_log(levels[finding->kind], finding->text ? finding->text : "", {"what", finding->what},
+           {"move", finding->move ? finding->move : ""}, {"side", sides[finding->side]},
+           {"key", finding->key.size ? RH_SHOW(finding->key) : ""}, {"hint", finding->hint ? finding->hint : ""});
+}
+
 /* Where findings wait until the table of facts is complete. */
 static FILE *held_get(struct rh_findings *findings)
 {
@@ -193,6 +203,10 @@ void rh_findings_add(void *user, const struct rh_finding *finding)
         return;
     if (finding->kind == RH_FINDING_WARNING && findings->quiet)
         return;
+    if (!findings->json && !findings->facts && rh_talk_is_json()) {
+        finding_log(finding);
+        return;
+    }
     rh_talk_lock();
     if (findings->json) {
         finding_json(findings, finding);

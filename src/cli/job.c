@@ -111,6 +111,11 @@ static void job_standing(const struct rh_job *job, const json_t *report)
 {
     char again[512];
     snprintf(again, sizeof again, "rehome %s %s", job->command->name, job->plan_path);
+    if (rh_talk_is_json()) {
+        rh_log(RH_LOG_INFO, "what was done is in the report; the same command goes on",
+               {"go_on", job->again ? job->again : again}, {"plan", job->plan_path});
+        return;
+    }
     rh_talk_lock();
     rh_view_standing(stderr, report, job->again ? job->again : again, job->plan_path);
     rh_talk_unlock();

@@ -14,6 +14,7 @@
 
 static pthread_mutex_t talk_mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool line_shown; /* a progress line stands on the terminal; under talk_mutex */
+static bool json_lines; /* every line on stderr is a JSON object; set before threads */
 
 /* Takes the progress line off the terminal. */
 static void line_clear(void)
@@ -56,6 +57,10 @@ void rh_talk(const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
+    if (json_lines) {
+        rh_log(RH_LOG_INFO, line);
+        return;
+    }
     rh_talk_lock();
     rh_put_clean(stderr, line);
     fputc('\n', stderr);
@@ -64,9 +69,19 @@ void rh_talk(const char *fmt, ...)
 
 void rh_talk_error(const struct rh_error *err)
 {
-    rh_talk("rehome: %s", err->text[0] ? err->text : rh_status_name(err->status));
+    const char *text = err->text[0] ? err->text : rh_status_name(err->status);
+    if (json_lines) {
+        rh_log(RH_LOG_ERROR, text, {"status", rh_status_name(err->status)}, {"hint", err->hint});
+        return;
+    }
+    rh_talk("rehome: %s", text);
     if (err->hint[0])
         rh_talk("  fix: %s", err->hint);
+}
+
+bool rh_talk_is_json(void)
+{
+    return json_lines;
 }
 
 /* --- log sinks --- */
@@ -166,6 +181,7 @@ enum rh_status rh_talk_start(const struct rh_options *options, struct rh_error *
         rh_error_hint(err, "standard or json");
         return status;
     }
+    json_lines = json;
     rh_log_set(json ? sink_json : sink_text, NULL, (enum rh_log_level)level);
     if (early[0])
         rh_log(RH_LOG_WARN, early);
@@ -291,6 +307,11 @@ static void meter_tick(struct rh_meter *meter)
     if (!meter->terminal && at_us - meter->plain_us < METER_PLAIN_US)
         return;
     meter_words(&now, first, at_us, &words);
+    meter->plain_us = at_us;
+    if (json_lines) {
+        rh_log(RH_LOG_INFO, rh_buf_cstr(&words), {"move", now.move}, {"step", now.step});
+        return;
+    }
     rh_talk_lock();
     rh_put_clean(stderr, rh_buf_cstr(&words));
     if (!meter->terminal)
@@ -298,7 +319,6 @@ static void meter_tick(struct rh_meter *meter)
     line_shown = meter->terminal;
     fflush(stderr);
     rh_talk_unlock();
-    meter->plain_us = at_us;
 }
 
 /* Waits until told to stop (true) or until the time has passed. */
@@ -338,7 +358,7 @@ struct rh_meter *rh_meter_start(struct rh_engine *engine)
     const char *term = getenv("TERM");
     pthread_condattr_t attr;
     meter->engine = engine;
-    meter->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+    meter->terminal = !json_lines && isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     meter->plain_us = rh_clock_us();
     pthread_mutex_init(&meter->mutex, NULL);
     pthread_condattr_init(&attr);
