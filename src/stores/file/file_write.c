@@ -208,9 +208,18 @@ static void unit_end(struct file_session *session)
     session->digest = NULL;
 }
 
+/* After a unit: a lane goes on with the next one, but the control session, which writes markers only, must not leave
+ * its folder of temporaries standing for the whole run. */
+static void temp_rest(struct file_session *session)
+{
+    if (session->base.role == RH_ROLE_CONTROL)
+        file_temp_leave(session);
+}
+
 static void file_abort(struct rh_session *base)
 {
     unit_end((struct file_session *)base);
+    temp_rest((struct file_session *)base);
 }
 
 static enum rh_status file_begin(struct rh_ctx *ctx,
@@ -600,6 +609,7 @@ static enum rh_status file_commit(struct rh_ctx *ctx, struct rh_session *base, e
     for (size_t i = 0; status != RH_OK && i < session->op_count; i++)
         session->ops[i].record->outcome = RH_OUTCOME_NONE;
     unit_end(session);
+    temp_rest(session);
     *ret_commit = status == RH_OK ? RH_COMMIT_DONE : changed ? RH_COMMIT_UNKNOWN : RH_COMMIT_NOT_DONE;
     return status;
 }
