@@ -178,6 +178,14 @@ static enum rh_status replay_block(void *user, const struct rh_undo_block *block
     return status;
 }
 
+/* For the pass that only looks. */
+static enum rh_status block_is_whole(void *user, const struct rh_undo_block *block)
+{
+    (void)user;
+    (void)block;
+    return RH_OK;
+}
+
 enum rh_status rollback_run(struct move_run *move, struct rh_error *err)
 {
     struct replay replay = {.move = move, .err = err};
@@ -195,6 +203,9 @@ enum rh_status rollback_run(struct move_run *move, struct rh_error *err)
         status = rh_journal_notes_clear(journal, move->plan->name, "not-ours", err);
     if (status == RH_OK)
         status = side_session(&move->destination, &ctx, RH_ROLE_WRITE, &replay.session);
+    if (status == RH_OK)
+        /* the whole log is read once before anything is touched: damage in its oldest part must not stop us half-way */
+        status = rh_undo_each(journal, move->engine->provider, move->plan->name, true, block_is_whole, NULL, err);
     if (status == RH_OK)
         status = rh_undo_each(journal, move->engine->provider, move->plan->name, true, replay_block, &replay, err);
     side_session_close(replay.session);
