@@ -49,6 +49,13 @@ static void tls_hint(const struct my_store *store, struct rh_error *err, const c
                       RH_SHOW(rh_bytes_text(store->host)), store->port);
 }
 
+/* Whether a TLS failure is the connection's end and says nothing of certificates: a server that was just restarted, a
+ * network that broke. libmariadb has one number for both. */
+static bool tls_cut(const char *message)
+{
+    return strstr(message, "unexpected eof") || strstr(message, "reset by peer") || strstr(message, "Broken pipe");
+}
+
 /* Words for a connection that didn't come about. */
 static enum rh_status connect_failed(struct my_session *session, MYSQL *mysql, struct rh_error *err)
 {
@@ -69,6 +76,8 @@ static enum rh_status connect_failed(struct my_session *session, MYSQL *mysql, s
         rh_fail(err, RH_E_TLS, "%s failed: %s (%u)", what, RH_SHOW(rh_bytes_text(message)), number);
         if (err) {
             err->native = (long)number;
+            if (tls_cut(message))
+                err->retry = RH_RETRY_LATER;
             tls_hint(store, err, message);
         }
         return RH_E_TLS;
