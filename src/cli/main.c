@@ -34,7 +34,7 @@ static void signals_start(void)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
             sigaction(numbers[i], &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN); /* SIGPIPE can be ignored */
 }
 
 /* Descriptors 0 to 2 are open, and nothing that we got is handed on to a child. False when that can't be had. */

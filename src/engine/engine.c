@@ -64,7 +64,8 @@ static const char *lasting_name(const struct side *side)
     return side->facts.place[0] ? side->facts.place : side->facts.identity;
 }
 
-/* "migrate-" and 16 hex digits of SHA-256 over both sides' lasting names: equal however the configuration is spelled. */
+/* "migrate-" and 16 hex digits of SHA-256 over both sides' lasting names: equal however the configuration is spelled.
+ */
 static enum rh_status name_by_identity(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err)
 {
     struct move_run *move = &engine->moves[0];

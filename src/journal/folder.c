@@ -98,7 +98,7 @@ static void mount_type(dev_t device, char *out, size_t out_size)
         snprintf(out, out_size, "%.*s", (int)strcspn(type, " "), type);
     }
     free(line);
-    fclose(file);
+    (void)fclose(file); /* it was only read */
 }
 
 /* Refuses a folder where neither locks nor shared memory can be trusted. */

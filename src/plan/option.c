@@ -275,6 +275,7 @@ static enum rh_status take_value(const struct rh_options *options,
 {
     char want[96] = "";
     enum rh_status status = RH_OK;
+    assert(option);
     switch (option->type) {
     case RH_OPT_TEXT:
     case RH_OPT_PATH:
@@ -381,7 +382,7 @@ static enum rh_status slot(struct rh_options *options,
 {
     struct rh_option_value *value = find_value(options, name);
     if (!value)
-        return rh_option_unknown(options->table, name, place, NULL, options->command_line, err);
+        return rh_surely_failed(rh_option_unknown(options->table, name, place, NULL, options->command_line, err));
     const struct rh_option *option = &options->table[value - options->values];
     if (value->given && option->type != RH_OPT_IGNORED) {
         bool known = value->place && value->place[0];

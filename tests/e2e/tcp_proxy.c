@@ -94,7 +94,7 @@ static void take_connection(struct proxy *proxy, struct pair pairs[static PAIRS_
             pairs[i] = (struct pair){.client = client, .server = server};
             return;
         }
-    assert(!"too many connections");
+    assert(false && "too many connections");
 }
 
 static void *run(void *user)

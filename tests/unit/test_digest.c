@@ -31,8 +31,10 @@ static void test_golden(void **state)
         big[i] = (uint8_t)(i * 31);
     struct rh_bytes key = rh_bytes_text("key");
     assert_string_equal(rh_hash_show(hash_text("key", "value")).text, "ec464cea121ae133b972db93cb899910");
-    assert_string_equal(rh_hash_show(hash_kv("set", key, RH_TAG_NULL, rh_bytes(NULL, 0))).text, "4fe3c23f4c4375d59d18b25c68946f47");
-    assert_string_equal(rh_hash_show(hash_kv("set", key, RH_TAG_BYTES, rh_bytes(big, sizeof big))).text, "de64c0f6523a1d4c8aca164824701fe5");
+    assert_string_equal(rh_hash_show(hash_kv("set", key, RH_TAG_NULL, rh_bytes(NULL, 0))).text,
+                        "4fe3c23f4c4375d59d18b25c68946f47");
+    assert_string_equal(rh_hash_show(hash_kv("set", key, RH_TAG_BYTES, rh_bytes(big, sizeof big))).text,
+                        "de64c0f6523a1d4c8aca164824701fe5");
     assert_string_equal(rh_hash_show(rh_digest_name(&fixed_key, "set", key)).text, "9a354c436185f2420a6cd8566ea22eea");
 }
 

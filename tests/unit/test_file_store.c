@@ -214,10 +214,9 @@ static enum rh_status put(struct place *place, const char *key, const char *valu
 /* What the text parses to, or the failure. */
 static enum rh_status parse(const char *text, struct rh_buf *value)
 {
-    rh_auto_buf struct rh_buf copy = RH_BUF_INIT; /* of exact size, so that a sanitizer sees each byte too far */
     struct rh_bytes base64;
     const char *reason = NULL;
-    char *exact = malloc(strlen(text) ? strlen(text) : 1);
+    char *exact = malloc(strlen(text) ? strlen(text) : 1); /* so that a sanitizer sees each byte too far */
     assert_non_null(exact);
     memcpy(exact, text, strlen(text));
     enum rh_status status = rh_file_entry_parse((uint8_t *)exact, strlen(text), &base64, &reason);

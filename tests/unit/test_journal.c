@@ -374,7 +374,6 @@ static void test_lock_race(void **state)
 static void test_transaction(void **state)
 {
     struct scratch *scratch = *state;
-    rh_auto_buf struct rh_buf got = RH_BUF_INIT;
     struct rh_journal *journal = open_new(scratch), *reader = NULL;
     must(rh_journal_put(journal, "m", "a", rh_bytes_text("1"), &err));
     must(rh_journal_open(scratch->dir, "plan", RH_JOURNAL_READ_ONLY, &reader, &err));
