@@ -93,11 +93,14 @@ class Server:
     def settle(self):
         """Waits until the server has written its dirty pages and forgotten what was dropped."""
         self.sql("SET GLOBAL innodb_max_dirty_pages_pct=0")
-        for _ in range(600):
-            dirty = self.sql("SHOW STATUS LIKE 'Innodb_buffer_pool_pages_dirty'").split()[-1]
-            if int(dirty) <= 20:
+        last, since = None, time.monotonic()
+        while time.monotonic() - since < 1: # no fewer for a second: what is left stays
+            dirty = int(self.sql("SHOW STATUS LIKE 'Innodb_buffer_pool_pages_dirty'").split()[-1])
+            if dirty <= 100:
                 break
-            time.sleep(0.05)
+            if last is None or dirty < last:
+                last, since = dirty, time.monotonic()
+            time.sleep(0.02)
         self.sql("SET GLOBAL innodb_max_dirty_pages_pct=DEFAULT")
 
     def place(self, table):

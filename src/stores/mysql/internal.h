@@ -83,6 +83,8 @@ struct my_session {
     int64_t deadline_us; /* of the call under way; 0 = none; guarded by the store's lock */
     bool timed_out, cancelled;
     struct rh_buf sql;
+    MYSQL_BIND *bind; /* two for each row of a writing statement */
+    size_t bind_capacity;
     struct my_table table;
     bool scanning;
     /* a unit of writing */
