@@ -183,8 +183,22 @@ static enum rh_status count_all(struct move_run *move, struct rh_error *err)
     rh_fail(err, RH_E_MISMATCH,
             "the source changed while it was copied: %llu records when it was surveyed, %llu when they were copied",
             (unsigned long long)expected, (unsigned long long)copied);
-    rh_error_hint(err, "stop whatever writes to the source");
     err->side = RH_SIDE_SOURCE;
+    if (move->plan->on_conflict != RH_CONFLICT_OVERWRITE) {
+        rh_error_hint(err, "stop whatever writes to the source, roll back, then run again");
+        return RH_E_MISMATCH;
+    }
+    rh_error_hint(
+        err, "stop whatever writes to the source, then run the same command again: the changed ranges are copied anew");
+    for (size_t i = 0; i < move->range_count; i++) {
+        struct range *range = &move->ranges[i];
+        const uint64_t count = range->state.copied.count;
+        struct rh_error second = {0};
+        if (range->state.expect_count != count && range_forget(move, range, count, &second) != RH_OK) {
+            rh_error_prepend(err, "%s; and", second.text);
+            break;
+        }
+    }
     return RH_E_MISMATCH;
 }
 

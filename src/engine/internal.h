@@ -173,6 +173,8 @@ void survey_done(struct survey *survey);
 enum rh_status range_load_all(struct move_run *move, struct rh_error *err);
 void ranges_free(struct range *ranges, size_t count);
 enum rh_status range_set_bytes(struct rh_buf *buf, struct rh_bytes *view, struct rh_bytes value, struct rh_error *err);
+/* Journals that a range is to be copied anew, over what was copied, and how many records are expected this time. */
+enum rh_status range_forget(struct move_run *move, struct range *range, uint64_t expect_count, struct rh_error *err);
 enum rh_status doubt_add(struct doubt *doubt, struct rh_hash name, struct rh_hash value, struct rh_error *err);
 bool doubt_has(struct doubt *doubt, struct rh_hash name, struct rh_hash value);
 bool doubt_names(struct doubt *doubt, struct rh_hash name);

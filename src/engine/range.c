@@ -58,6 +58,17 @@ enum rh_status range_load_all(struct move_run *move, struct rh_error *err)
     return rh_journal_ranges(move->engine->journal, move->plan->name, load_one, &loading, err);
 }
 
+enum rh_status range_forget(struct move_run *move, struct range *range, uint64_t expect_count, struct rh_error *err)
+{
+    struct rh_range_state *state = &range->state;
+    state->done = false;
+    state->destination_empty = false;
+    state->resume = (struct rh_bytes){0};
+    state->copied = (struct rh_sum){0};
+    state->expect_count = expect_count;
+    return rh_journal_range_progress(move->engine->journal, move->plan->name, state, err);
+}
+
 enum rh_status doubt_add(struct doubt *doubt, struct rh_hash name, struct rh_hash value, struct rh_error *err)
 {
     if (doubt->count == doubt->capacity) {

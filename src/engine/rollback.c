@@ -14,6 +14,7 @@ struct replay {
     struct rh_batch held, back, gone; /* what is there; what goes back; what is removed */
     struct doubt disowned;            /* names whose next older entry isn't ours */
     uint64_t restored, removed, left;
+    uint64_t left_known; /* of those, journaled: an interrupted rollback's count isn't lost */
     uint64_t blocks,
         blocks_before; /* replayed in this pass over the log; already undone when an earlier rollback stopped */
 };
@@ -131,6 +132,13 @@ static enum rh_status skip_block(struct replay *replay, const struct rh_undo_blo
 static enum rh_status block_undone(struct replay *replay)
 {
     char text[32];
+    if (replay->left > replay->left_known) {
+        snprintf(text, sizeof text, "%llu", (unsigned long long)replay->left);
+        enum rh_status status = fact_put(replay->move, "rollback.left-so-far", text, replay->err);
+        if (status != RH_OK)
+            return status;
+        replay->left_known = replay->left;
+    }
     snprintf(text, sizeof text, "%llu", (unsigned long long)replay->blocks);
     return fact_put(replay->move, "rollback.blocks", text, replay->err);
 }
@@ -201,6 +209,9 @@ enum rh_status rollback_run(struct move_run *move, struct rh_error *err)
         status = rh_parse_u64(rh_buf_bytes(&before), &replay.blocks_before);
     else if (status == RH_NOT_FOUND)
         status = rh_journal_notes_clear(journal, move->plan->name, "not-ours", err);
+    if (status == RH_OK && fact_get(move, "rollback.left-so-far", &before, NULL) == RH_OK)
+        status = rh_parse_u64(rh_buf_bytes(&before), &replay.left_known);
+    replay.left = replay.left_known;
     if (status == RH_OK)
         status = side_session(&move->destination, &ctx, RH_ROLE_WRITE, &replay.session);
     if (status == RH_OK)

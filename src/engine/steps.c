@@ -220,15 +220,10 @@ static enum rh_status forget_changed(struct move_run *move, struct rh_error *err
     if (status != RH_OK)
         return status;
     for (size_t i = 0; status == RH_OK && i < move->range_count; i++) {
-        struct rh_range_state *state = &move->ranges[i].state;
+        const struct rh_range_state *state = &move->ranges[i].state;
         if (rh_sum_equal(&state->copied, &state->source))
             continue;
-        state->done = false;
-        state->destination_empty = false;
-        state->resume = (struct rh_bytes){0};
-        state->copied = (struct rh_sum){0};
-        state->expect_count = state->source.count;
-        status = rh_journal_range_progress(journal, move->plan->name, state, err);
+        status = range_forget(move, &move->ranges[i], state->source.count, err);
     }
     if (status == RH_OK)
         status = rh_journal_step_outcome(journal, move->plan->name, "copy", RH_STEP_FAILED,
@@ -294,6 +289,56 @@ static enum rh_status state_set(struct move_run *move, const char *state, struct
     return fact_put(move, "state", state, err);
 }
 
+/* Names of the facts that say which store a side is. */
+struct place_names {
+    char identity[32], address[32];
+};
+
+static struct place_names place_names(const struct side *side)
+{
+    struct place_names names;
+    snprintf(names.identity, sizeof names.identity, "identity.%s", side_name(side->which));
+    snprintf(names.address, sizeof names.address, "address.%s", side_name(side->which));
+    return names;
+}
+
+/* Journals which stores the pass is between. */
+static enum rh_status place_put(struct move_run *move, const struct side *side, struct rh_error *err)
+{
+    const struct place_names names = place_names(side);
+    enum rh_status status = fact_put(move, names.identity, side->facts.identity, err);
+    return status == RH_OK ? fact_put(move, names.address, side->facts.address, err) : status;
+}
+
+/* Refuses a side that isn't the store which the journal speaks of: the plan was changed meanwhile. One of identity and
+ * address must be the same: a folder has another identity once it is made, a server another address once it is moved.
+ */
+static enum rh_status place_check(struct move_run *move, const struct side *side, struct rh_error *err)
+{
+    const struct place_names names = place_names(side);
+    rh_auto_buf struct rh_buf address = RH_BUF_INIT;
+    enum rh_status status = fact_get(move, names.address, &address, err);
+    if (status == RH_NOT_FOUND)
+        return RH_OK;
+    if (status != RH_OK || fact_is(move, names.identity, side->facts.identity) ||
+        fact_is(move, names.address, side->facts.address))
+        return status;
+    rh_fail(err, RH_E_REFUSED, "the %s '%s' isn't the one that move '%s' was begun with, which is '%s'",
+            side_name(side->which), side->facts.address, move->plan->name, rh_buf_cstr(&address));
+    rh_error_hint(err,
+                  "bring the plan's former %s back and roll back or finish that move, or begin a plan of another "
+                  "name",
+                  side_name(side->which));
+    err->side = side->which;
+    return RH_E_REFUSED;
+}
+
+static enum rh_status places_check(struct move_run *move, struct rh_error *err)
+{
+    enum rh_status status = place_check(move, &move->source, err);
+    return status == RH_OK ? place_check(move, &move->destination, err) : status;
+}
+
 /* Everything that belongs to one pass goes; what belongs to the way back (undo log, digest key, "missing") stays. */
 static enum rh_status begin_pass(struct move_run *move, bool marked, struct rh_error *err)
 {
@@ -302,6 +347,7 @@ static enum rh_status begin_pass(struct move_run *move, bool marked, struct rh_e
                                         "recovered",
                                         "rollback.blocks",
                                         "rollback.left",
+                                        "rollback.left-so-far",
                                         "fingerprint.source",
                                         "fingerprint.destination",
                                         "marker"};
@@ -318,6 +364,10 @@ static enum rh_status begin_pass(struct move_run *move, bool marked, struct rh_e
     static const char *const kinds[] = {"differs", "not-ours"};
     for (size_t i = 0; status == RH_OK && i < 2; i++)
         status = rh_journal_notes_clear(journal, name, kinds[i], err);
+    if (status == RH_OK)
+        status = place_put(move, &move->source, err);
+    if (status == RH_OK)
+        status = place_put(move, &move->destination, err);
     if (status == RH_OK)
         status = state_set(move, STATE_RUNNING, err);
     if (status == RH_OK)
@@ -409,9 +459,10 @@ static enum rh_status go_back(struct move_run *move, struct rh_error *err)
             status = rollback_run(move, err);
         if (status == RH_OK)
             status = do_unmark(move, err);
-        if (status == RH_OK)
-            status = undo_prepare(move, err);
     }
+    /* also where the container isn't there: what is around it may be ours (a database without its table) */
+    if (status == RH_OK)
+        status = undo_prepare(move, err);
     rh_crash_point("rollback");
     if (status == RH_OK)
         status = rh_journal_step_outcome(journal, move->plan->name, "rollback", RH_STEP_DONE, "", err);
@@ -446,6 +497,17 @@ static enum rh_status resume_checks(struct move_run *move, bool *ret_start_over,
     return status;
 }
 
+/* Whether an earlier pass's marker still stands: a source that couldn't be reached when the move went back. */
+static enum rh_status marked_anywhere(struct move_run *move, bool *ret_marked, struct rh_error *err)
+{
+    *ret_marked = false;
+    enum rh_status status = fact_get(move, "marker", &move->marker, err);
+    if (status != RH_OK)
+        return status == RH_NOT_FOUND ? RH_OK : status;
+    status = marker_stands(move, &move->source, ret_marked, err);
+    return status == RH_OK && !*ret_marked ? marker_stands(move, &move->destination, ret_marked, err) : status;
+}
+
 /* Checks, and either begins a pass or prepares to go on with one. */
 static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
 {
@@ -456,6 +518,8 @@ static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
         status = check_sides(move, true, err);
         if (status == RH_OK)
             status = check_verdict(move, err);
+        if (status == RH_OK)
+            status = places_check(move, err);
         if (status == RH_OK)
             status = go_back(move, err);
         if (status != RH_OK)
@@ -477,10 +541,12 @@ static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
         status = check_verdict(move, err);
     if (status != RH_OK)
         return status;
-    bool start_over = false, verified = false;
-    if (resuming)
+    bool start_over = false, verified = false, marked = false;
+    if (resuming || fact_is(move, "state", STATE_COMPLETE))
+        status = places_check(move, err);
+    if (status == RH_OK && resuming)
         status = step_done(move, "verify", &verified, err);
-    if (status == RH_OK && resuming && surveyed && !verified)
+    if (status == RH_OK && resuming && surveyed && (!verified || fact_is(move, "recovered", "yes")))
         status = resume_checks(move, &start_over, err);
     if (status == RH_OK && start_over) {
         status = go_back(move, err);
@@ -491,8 +557,11 @@ static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
     }
     const bool elsewhere =
         resuming && surveyed && !fact_is(move, "start", move->engine->args.start ? move->engine->args.start : "");
-    if (status == RH_OK && (!resuming || start_over || !surveyed || elsewhere))
-        status = begin_pass(move, elsewhere && !start_over, err);
+    if (status == RH_OK && (!resuming || start_over || !surveyed || elsewhere)) {
+        status = marked_anywhere(move, &marked, err);
+        if (status == RH_OK)
+            status = begin_pass(move, marked, err);
+    }
     if (status == RH_OK)
         status = report_facts(move, err);
     return status == RH_OK ? step(move, "survey", do_survey, err) : status;
@@ -552,7 +621,8 @@ static enum rh_status go_back_after(struct rh_engine *engine, struct rh_error *e
             continue;
         if (step_done(move, "survey", &prepared, NULL) != RH_OK || !prepared)
             continue;
-        if (reconnect(move, &second) != RH_OK || go_back(move, &second) != RH_OK) {
+        if (reconnect(move, &second) != RH_OK || check_open(move, &second) != RH_OK ||
+            go_back(move, &second) != RH_OK) {
             rh_error_prepend(err,
                              "going back failed too (%s); run 'rehome rollback' when that is mended; the first failure",
                              second.text);
@@ -581,7 +651,14 @@ static enum rh_status run_complete(struct rh_engine *engine, struct rh_error *er
         check_say(&engine->moves[i], NULL, RH_FINDING_FACT, "complete", (struct rh_bytes){0},
                   "was copied and is complete; comparing both sides again. 'rehome rollback' goes back, 'rehome "
                   "finish' gives the way back up");
-    return rh_engine_verify(engine, false, err);
+    enum rh_status status = rh_engine_verify(engine, false, err);
+    /* a repair that was killed leaves them */
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        if (fact_get(move, "marker", &move->marker, NULL) == RH_OK)
+            status = do_unmark(move, err);
+    }
+    return status;
 }
 
 static bool all_complete(struct rh_engine *engine)
@@ -598,11 +675,14 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
     enum rh_status status = engine_journal_need(engine, RH_JOURNAL_CREATE, err);
     if (status != RH_OK)
         return status;
-    if (all_complete(engine) && !engine->args.overwrite_initialised)
+    const bool again = all_complete(engine);
+    if (again && !engine->args.overwrite_initialised)
         return run_complete(engine, err);
     for (size_t phase = 0; phase < sizeof phases / sizeof *phases; phase++) {
         for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
-            status = phases[phase](&engine->moves[i], err);
+            /* a move that an earlier run completed waits for the others */
+            if (again || !fact_is(&engine->moves[i], "state", STATE_COMPLETE))
+                status = phases[phase](&engine->moves[i], err);
         if (status == RH_OK)
             continue;
         /* what fails while a pass begins has written nothing: an earlier run's work stays as it is */
@@ -664,6 +744,8 @@ static enum rh_status open_after(struct move_run *move, struct rh_error *err)
     if (status == RH_OK)
         status = check_open(move, err);
     if (status == RH_OK)
+        status = places_check(move, err);
+    if (status == RH_OK)
         status = range_load_all(move, err);
     return status;
 }
@@ -685,6 +767,13 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
 {
     struct verify_result result;
     bool copied = false;
+    /* a repair would put back what the rollback took away, without an undo log to take it away again */
+    if (fact_is(move, "state", STATE_ROLLING_BACK) || fact_is(move, "state", STATE_ROLLED_BACK)) {
+        rh_fail(err, RH_E_REFUSED, "move '%s' was rolled back, or is on its way back: there is nothing to compare",
+                move->plan->name);
+        rh_error_hint(err, "'rehome rollback' completes the way back, 'rehome run' moves anew");
+        return RH_E_REFUSED;
+    }
     enum rh_status status = open_after(move, err);
     if (status == RH_OK)
         status = step_done(move, "copy", &copied, err);
@@ -741,9 +830,13 @@ static enum rh_status open_for_rollback(struct move_run *move, struct rh_error *
     if (status == RH_OK)
         status = check_open_one(move, &move->destination, err);
     if (status == RH_OK)
+        status = place_check(move, &move->destination, err);
+    if (status == RH_OK)
         status = range_load_all(move, err);
     struct rh_error why = {0};
-    if (status == RH_OK && rh_failed(check_open_one(move, &move->source, &why)))
+    if (status == RH_OK && !rh_failed(check_open_one(move, &move->source, &why)))
+        status = place_check(move, &move->source, err);
+    else if (status == RH_OK)
         check_say(move, &move->source, RH_FINDING_WARNING, "unreachable", (struct rh_bytes){0},
                   "the source can't be opened; if our marker stands there, 'rehome recover' clears it later: %s",
                   why.text);
@@ -757,10 +850,6 @@ static enum rh_status rollback_move(struct move_run *move, struct rh_error *err)
     if (status == RH_NOT_FOUND || fact_is(move, "state", STATE_ROLLED_BACK)) {
         check_say(move, NULL, RH_FINDING_FACT, "nothing", (struct rh_bytes){0}, "nothing to roll back");
         return RH_OK;
-    }
-    if (status == RH_OK && fact_is(move, "state", STATE_FINISHED)) {
-        rh_fail(err, RH_E_REFUSED, "move '%s' is finished: its way back was given up", move->plan->name);
-        return RH_E_REFUSED;
     }
     if (status == RH_OK)
         status = open_for_rollback(move, err);
@@ -783,6 +872,11 @@ static enum rh_status rollback_move(struct move_run *move, struct rh_error *err)
 enum rh_status rh_engine_rollback(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = journal_must(engine, err);
+    /* all moves of a plan go back or none */
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        if (fact_is(&engine->moves[i], "state", STATE_FINISHED))
+            status = rh_fail(err, RH_E_REFUSED, "move '%s' is finished: its way back was given up",
+                             engine->moves[i].plan->name);
     /* last moved, first undone */
     for (size_t i = engine->move_count; status == RH_OK && i-- > 0;)
         status = rollback_move(&engine->moves[i], err);
@@ -803,6 +897,8 @@ static enum rh_status recover_move(struct move_run *move, struct rh_error *err)
                           fact_is(move, "state", STATE_FINISHED);
     if (status == RH_OK)
         status = check_open(move, err);
+    if (status == RH_OK)
+        status = places_check(move, err);
     if (status == RH_OK && !complete)
         status = fact_put(move, "recovered", "yes", err);
     if (status == RH_OK)

@@ -13,9 +13,10 @@ enum { DIFFERENCES_MOST = 10000 };
 
 struct difference {
     struct rh_bytes key;
-    struct rh_hash seen; /* of the destination's value */
-    bool absent;         /* the destination lacks the key */
-    bool mendable;       /* the source is as it was copied */
+    struct rh_hash seen;   /* of the destination's value */
+    struct rh_hash wanted; /* of the source's */
+    bool absent;           /* the destination lacks the key */
+    bool mendable;         /* the source is as it was copied */
 };
 
 /* What one attempt at one range found; merged into the pass when the attempt is complete. */
@@ -93,8 +94,7 @@ static void found_done(struct range_found *found)
 }
 
 /* Remembers a difference for naming and repair, up to the cap; counting is the caller's. */
-static enum rh_status
-remember(struct range_found *found, struct rh_bytes key, struct rh_hash seen, bool absent, struct rh_error *err)
+static enum rh_status remember(struct range_found *found, const struct difference *difference, struct rh_error *err)
 {
     if (found->count == DIFFERENCES_MOST)
         return RH_OK;
@@ -106,10 +106,11 @@ remember(struct range_found *found, struct rh_bytes key, struct rh_hash seen, bo
         found->differences = grown;
         found->capacity = capacity;
     }
-    const struct rh_bytes copy = rh_arena_copy(&found->arena, key);
-    if (!copy.data && key.size)
+    const struct rh_bytes copy = rh_arena_copy(&found->arena, difference->key);
+    if (!copy.data && difference->key.size)
         return rh_fail_memory(err);
-    found->differences[found->count++] = (struct difference){.key = copy, .absent = absent, .seen = seen};
+    found->differences[found->count] = *difference;
+    found->differences[found->count++].key = copy;
     return RH_OK;
 }
 
@@ -134,10 +135,12 @@ static enum rh_status compare_range(struct move_run *move,
             rh_sum_add(&found->c, right->hash, right->key.size + right->value_bytes);
         if (order < 0) {
             found->missing++;
-            status = remember(found, left->key, (struct rh_hash){0}, true, err);
+            const struct difference missing = {.key = left->key, .wanted = left->hash, .absent = true};
+            status = remember(found, &missing, err);
         } else if (order == 0 && !rh_hash_equal(left->hash, right->hash)) {
             found->differing++;
-            status = remember(found, left->key, right->hash, false, err);
+            const struct difference differing = {.key = left->key, .wanted = left->hash, .seen = right->hash};
+            status = remember(found, &differing, err);
         }
         if (order > 0) {
             struct rh_sum names = {.sum = found->extra_names};
@@ -179,7 +182,7 @@ merge_found(struct pass *pass, struct range *range, struct range_found *found, s
     for (size_t i = 0; i < found->count && status == RH_OK; i++) {
         const struct difference *difference = &found->differences[i];
         const size_t before = pass->all.count;
-        status = remember(&pass->all, difference->key, difference->seen, difference->absent, err);
+        status = remember(&pass->all, difference, err);
         if (pass->all.count > before)
             pass->all.differences[before].mendable = still;
     }
@@ -278,6 +281,9 @@ mend(struct move_run *move, const struct difference *difference, bool *ret_mende
         source->store->driver->read->get(&ctx, source->session, &move->dataset, &difference->key, 1, &batch));
     if (status != RH_OK || batch.count == 0)
         return status;
+    /* a value that came to the source since the pass isn't what the undo log promised to write */
+    if (!rh_hash_equal(rh_digest_record(&move->digest, move->dataset.name, &batch.records[0]), difference->wanted))
+        return RH_OK;
     batch.records[0].expect = difference->seen;
     batch.records[0].expect_absent = difference->absent;
     status = write->begin(&ctx, destination->session, &move->dataset, &move->digest);

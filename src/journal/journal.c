@@ -68,7 +68,8 @@ static const char *const statements_sql[RH_SQL_COUNT_] = {
     [RH_SQL_RANGE_ADD] = "INSERT INTO ranges (move, dataset, from_key, to_key, expect_count, destination_empty)"
                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     [RH_SQL_RANGE_PROGRESS] = "UPDATE ranges SET done = ?3, batches = ?4, resume_key = ?5, copied = ?6, kept = ?7,"
-                              " replaced = ?8, written = ?9 WHERE id = ?2 AND move = ?1",
+                              " replaced = ?8, written = ?9, expect_count = ?10, destination_empty = ?11"
+                              " WHERE id = ?2 AND move = ?1",
     [RH_SQL_RANGE_VERIFIED] = "UPDATE ranges SET source_sum = ?3, destination_sum = ?4, verified = ?5"
                               " WHERE id = ?2 AND move = ?1",
     [RH_SQL_SEGMENT_ADD] = "INSERT INTO segments (id, move, file, good_bytes, good_frames, at_us)"

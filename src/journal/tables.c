@@ -454,6 +454,8 @@ enum rh_status rh_journal_range_progress(struct rh_journal *journal,
     bind_u64(&to, range->kept);
     bind_u64(&to, range->replaced);
     bind_u64(&to, range->written);
+    bind_u64(&to, range->expect_count);
+    bind_i64(&to, range->destination_empty);
     status = write_bound(journal, &to, "write", &changes, err);
     return met_range(status, changes, range->id, err);
 }

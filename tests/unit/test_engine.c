@@ -247,6 +247,33 @@ static void test_verify_names_and_repair_mends(void **state)
     assert_int_equal(rh_memory_count("dst"), 0);
 }
 
+static void test_rolled_back_is_not_repaired(void **state)
+{
+    (void)state;
+    expect(RUN, RH_OK);
+    expect(ROLLBACK, RH_OK);
+    expect(REPAIR, RH_E_REFUSED);
+    assert_int_equal(rh_memory_count("dst"), 0);
+}
+
+static void test_another_destination_is_refused(void **state)
+{
+    (void)state;
+    char command[512];
+    expect(RUN, RH_OK);
+    snprintf(command, sizeof command, "sed -i.bak s/dst/elsewhere/ %s", plan_path);
+    assert_int_equal(system(command), 0); // NOLINT(cert-env33-c): a test's own words
+    expect(ROLLBACK, RH_E_REFUSED);
+    expect(VERIFY, RH_E_REFUSED);
+    expect(RECOVER, RH_E_REFUSED);
+    expect(RERUN, RH_E_REFUSED);
+    assert_int_equal(rh_memory_count("elsewhere"), 0);
+    snprintf(command, sizeof command, "mv %s.bak %s", plan_path, plan_path);
+    assert_int_equal(system(command), 0); // NOLINT(cert-env33-c)
+    expect(ROLLBACK, RH_OK);
+    assert_int_equal(rh_memory_count("dst"), 0);
+}
+
 static void test_new_extra_key_is_told(void **state)
 {
     (void)state;
@@ -368,6 +395,8 @@ int main(void)
         cmocka_unit_test_setup(test_keep_equal, fresh),
         cmocka_unit_test_setup(test_overwrite_and_back, fresh),
         cmocka_unit_test_setup(test_verify_names_and_repair_mends, fresh),
+        cmocka_unit_test_setup(test_rolled_back_is_not_repaired, fresh),
+        cmocka_unit_test_setup(test_another_destination_is_refused, fresh),
         cmocka_unit_test_setup(test_new_extra_key_is_told, fresh),
         cmocka_unit_test_setup(test_rollback_leaves_what_others_wrote, fresh),
         cmocka_unit_test_setup(test_foreign_marker_locks, fresh),

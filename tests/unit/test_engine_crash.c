@@ -142,10 +142,20 @@ static char *picture(const char *tree)
 
 struct scene {
     const char *name, *on_conflict;
+    bool two;                  /* two moves: src/a and src/b */
+    bool source_unmarked;      /* marker = "none" */
     void (*destination)(void); /* makes what the destination holds before; NULL: it doesn't exist */
     char *source, *before, *after;
 };
 static const struct scene *scene;
+
+static void write_move(FILE *file, const struct scene *which, const char *name, const char *folder)
+{
+    fprintf(file,
+            "move \"%s\" { on_conflict = \"%s\"\n parallel = 1\n %s source \"file\" { path = \"%s/src%s\" }\n"
+            " destination \"file\" { path = \"%s/new/dst%s\" } }\n",
+            name, which->on_conflict, which->source_unmarked ? "marker = \"none\"\n" : "", root, folder, root, folder);
+}
 
 static void write_plan(const struct scene *which)
 {
@@ -153,11 +163,10 @@ static void write_plan(const struct scene *which)
     path_of(path, "plan.hcl");
     FILE *file = fopen(path, "w");
     assert_non_null(file);
-    fprintf(file,
-            "plan \"crash\" { state_dir = \"%s/state\" }\n"
-            "move \"m\" { on_conflict = \"%s\"\n parallel = 2\n source \"file\" { path = \"%s/src\" }\n"
-            " destination \"file\" { path = \"%s/new/dst\" } }\n",
-            root, which->on_conflict, root, root);
+    fprintf(file, "plan \"crash\" { state_dir = \"%s/state\" }\n", root);
+    write_move(file, which, "m", which->two ? "/a" : "");
+    if (which->two)
+        write_move(file, which, "n", "/b");
     assert_int_equal(fclose(file), 0);
 }
 
@@ -204,12 +213,12 @@ static int perform(enum verb verb, const char *crash_at, int words)
     return status == RH_OK ? 0 : (int)rh_engine_exit(&err);
 }
 
-/* Runs a verb in a process of its own, killed at the `at`th crash point (0: not). */
-static int verb_at(enum verb verb, unsigned at)
+/* Runs a verb in a process of its own, killed at the `at`th crash point of that name (0: not; "*": any). */
+static int verb_at(enum verb verb, const char *point, unsigned at)
 {
-    char crash_at[32];
+    char crash_at[64];
     int pipes[2], status = 0;
-    snprintf(crash_at, sizeof crash_at, "*:%u", at);
+    snprintf(crash_at, sizeof crash_at, "%s:%u", point, at);
     assert_int_equal(pipe(pipes), 0);
     const pid_t child = fork();
     assert_true(child >= 0);
@@ -232,14 +241,26 @@ static int verb_at(enum verb verb, unsigned at)
 
 static char story[256]; /* what was done so far in this trial */
 
-static int tell(enum verb verb, unsigned at)
+static int tell_at(enum verb verb, const char *point, unsigned at)
 {
     const size_t size = strlen(story);
-    const int code = verb_at(verb, at);
+    const int code = verb_at(verb, point, at);
     snprintf(story + size, sizeof story - size, " %s%s", verb_names[verb], code == KILLED ? "!" : "");
     if (at && code == KILLED)
         snprintf(story + strlen(story), sizeof story - strlen(story), "%u", at);
     return code;
+}
+
+static int tell(enum verb verb, unsigned at)
+{
+    return tell_at(verb, "*", at);
+}
+
+static void gives(enum verb verb, int wanted)
+{
+    const int code = tell(verb, 0);
+    if (code != wanted)
+        fail_msg("%s:%s: exit code %d instead of %d: %s", scene->name, story, code, wanted, last_words);
 }
 
 static void must(enum verb verb)
@@ -372,9 +393,12 @@ static void destination_full(void)
     put("new/dst", "sys/extra", "ZXh0cmE=");
 }
 
+enum { INTO_NOTHING, TWO_MOVES, UNMARKED, OVER_DATA };
 static struct scene scenes[] = {
-    {.name = "into nothing",      .on_conflict = "fail"          },
-    { .name = "over another's data", .on_conflict = "overwrite", .destination = destination_full},
+    [INTO_NOTHING] = {.name = "into nothing",      .on_conflict = "fail"          },
+    [TWO_MOVES] = { .name = "two moves",      .on_conflict = "fail",                     .two = true},
+    [UNMARKED] = { .name = "unmarked source", .on_conflict = "overwrite",         .source_unmarked = true},
+    [OVER_DATA] = { .name = "over another's data", .on_conflict = "overwrite", .destination = destination_full},
 };
 
 /* Twelve bits of a number as two base64 characters. */
@@ -386,6 +410,15 @@ static void value_of(unsigned number, char out[16])
 
 static void fill(const char *tree)
 {
+    if (scene->two) {
+        char below[64];
+        for (unsigned i = 0; i < 2; i++) {
+            snprintf(below, sizeof below, "%s/%c", tree, "ab"[i]);
+            put(below, "core/keyring", "dg==");
+            put(below, "one", "dkE=");
+        }
+        return;
+    }
     char key[64], value[16];
     for (unsigned i = 0; i < RECORDS; i++) {
         snprintf(key, sizeof key, "logical/%u/k%03u", i % 7, i);
@@ -403,6 +436,8 @@ static int begin(void **state)
             return -1;
     }
     for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++) {
+        scene = &scenes[i];
+        remove_tree("src");
         fill("src");
         if (scenes[i].destination)
             scenes[i].destination();
@@ -430,7 +465,10 @@ static int end(void **state)
 static void play(struct scene *which)
 {
     scene = which;
+    remove_tree("src");
+    fill("src");
     write_plan(which);
+    fresh();
 }
 
 static void run_first(void)
@@ -447,31 +485,127 @@ static void run_and_back_first(void)
 static void test_run_into_nothing(void **state)
 {
     (void)state;
-    play(&scenes[0]);
+    play(&scenes[INTO_NOTHING]);
     assert_true(every_point(NULL, RUN) > 20);
 }
 
 static void test_run_over_data(void **state)
 {
     (void)state;
-    play(&scenes[1]);
+    play(&scenes[OVER_DATA]);
     assert_true(every_point(NULL, RUN) > 20);
 }
 
 static void test_rollback(void **state)
 {
     (void)state;
-    play(&scenes[1]);
+    play(&scenes[OVER_DATA]);
     assert_true(every_point(run_first, ROLLBACK) > 20);
-    play(&scenes[0]);
+    play(&scenes[INTO_NOTHING]);
     assert_true(every_point(run_first, ROLLBACK) > 20);
 }
 
 static void test_second_pass(void **state)
 {
     (void)state;
-    play(&scenes[0]);
+    play(&scenes[INTO_NOTHING]);
     assert_true(every_point(run_and_back_first, RUN) > 20);
+}
+
+static void test_two_moves(void **state)
+{
+    (void)state;
+    play(&scenes[TWO_MOVES]);
+    assert_true(every_point(NULL, RUN) > 20);
+}
+
+/* A key that comes to the source between the survey and the copy, or between the copy and the verification: the run
+ * says so, and the next one copies what changed. */
+static void test_source_changes(void **state)
+{
+    (void)state;
+    static const char *const points[] = {"copy", "verify"};
+    for (size_t i = 0; i < 2; i++) {
+        play(&scenes[OVER_DATA]);
+        assert_int_equal(tell_at(RUN, points[i], 1), KILLED);
+        put("src", "logical/0/k000-new", "bmV3");
+        gives(RUN, RH_EXIT_MISMATCH);
+        gives(RUN, 0);
+        fill("new/dst");
+        put("new/dst", "logical/0/k000-new", "bmV3");
+        char *wanted = picture("new/dst");
+        gives(VERIFY, 0);
+        same("new/dst", wanted);
+        free(wanted);
+        gives(ROLLBACK, 0);
+        same("new/dst", scene->before);
+    }
+}
+
+/* What an interrupted rollback has left alone is told by the one that completes it. */
+static void test_left_is_not_forgotten(void **state)
+{
+    (void)state;
+    play(&scenes[INTO_NOTHING]);
+    must(RUN);
+    put("new/dst", "logical/6/k265", "Zm9yZWlnbg=="); /* in the last range, the first to be undone */
+    assert_int_equal(tell_at(ROLLBACK, "rollback", 2), KILLED);
+    gives(ROLLBACK, RH_EXIT_DESTINATION);
+    same("new/dst", "/logical/6/_k265 = {\"Value\":\"Zm9yZWlnbg==\"}\n");
+}
+
+/* A marker that a rollback couldn't reach doesn't lock the next run out. */
+static void test_source_away_at_rollback(void **state)
+{
+    (void)state;
+    char here[PATH_ROOM], away[PATH_ROOM];
+    path_of(here, "src");
+    path_of(away, "away");
+    play(&scenes[INTO_NOTHING]);
+    assert_int_equal(tell_at(RUN, "copy", 2), KILLED);
+    assert_int_equal(rename(here, away), 0);
+    gives(ROLLBACK, 0);
+    same("new/dst", "absent");
+    assert_int_equal(rename(away, here), 0);
+    gives(RUN, 0);
+    expect_moved();
+}
+
+/* marker = "none" is for sources that can't be written: nothing is tried there. */
+static void test_unmarked_source_is_untouched(void **state)
+{
+    (void)state;
+    char path[PATH_ROOM];
+    struct stat before, after;
+    path_of(path, "src");
+    play(&scenes[UNMARKED]);
+    assert_int_equal(stat(path, &before), 0);
+    gives(RUN, 0);
+    gives(RECOVER, 0);
+    gives(ROLLBACK, 0);
+    assert_int_equal(stat(path, &after), 0);
+    assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
+}
+
+/* After recover took the markers away nothing copied counts, wherever the run was killed: a run that then says that it
+ * moved everything has moved everything. */
+static void test_recovered_starts_over(void **state)
+{
+    (void)state;
+    char path[PATH_ROOM];
+    path_of(path, "new/dst/logical/0/_k000");
+    play(&scenes[INTO_NOTHING]);
+    for (unsigned at = 2;; at += 3) {
+        fresh();
+        if (tell(RUN, at) != KILLED)
+            break;
+        must(RECOVER);
+        const bool damaged = unlink(path) == 0;
+        if (tell(RUN, 0) == 0)
+            same("new/dst", scene->after);
+        else
+            assert_true(damaged && strstr(last_words, "1 missing"));
+    }
 }
 
 int main(void)
@@ -481,6 +615,12 @@ int main(void)
         cmocka_unit_test(test_run_over_data),
         cmocka_unit_test(test_rollback),
         cmocka_unit_test(test_second_pass),
+        cmocka_unit_test(test_two_moves),
+        cmocka_unit_test(test_source_changes),
+        cmocka_unit_test(test_left_is_not_forgotten),
+        cmocka_unit_test(test_source_away_at_rollback),
+        cmocka_unit_test(test_unmarked_source_is_untouched),
+        cmocka_unit_test(test_recovered_starts_over),
     };
 #ifndef RH_TEST_HOOKS
     (void)tests;
