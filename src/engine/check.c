@@ -195,6 +195,26 @@ static enum rh_status check_initialised(struct move_run *move, struct rh_error *
     return RH_OK;
 }
 
+/* A container of the wrong make, seen before anything is written to it; what is missing is no matter here. */
+static enum rh_status check_container(struct move_run *move, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    const struct rh_schema_ops *schema = side->store->driver->schema;
+    if (!schema)
+        return RH_OK;
+    struct rh_error why = {0};
+    struct rh_ctx ctx = engine_ctx(move->engine, &why);
+    uint32_t missing = 0;
+    const enum rh_status status = schema->missing(&ctx, side->session, &missing);
+    if (status == RH_E_REFUSED) {
+        check_problem(move, side, RH_E_REFUSED, "container", (struct rh_bytes){0}, why.hint, "%s", why.text);
+        return RH_OK;
+    }
+    if (rh_failed(status) && err)
+        *err = why;
+    return side_status(side, err, status);
+}
+
 enum rh_status check_sides(struct move_run *move, bool resuming, struct rh_error *err)
 {
     move->problems = 0;
@@ -218,7 +238,10 @@ enum rh_status check_sides(struct move_run *move, bool resuming, struct rh_error
                       "give the right to write, or say marker = \"none\" in the move and see to it yourself that "
                       "nothing writes there",
                       "the source '%s' can't be marked: it can't be written", move->source.facts.address);
-    status = check_marker(move, &move->source, err);
+    if (move->destination.facts.writable != RH_NO)
+        status = check_container(move, err);
+    if (status == RH_OK)
+        status = check_marker(move, &move->source, err);
     if (status == RH_OK)
         status = check_marker(move, &move->destination, err);
     if (status == RH_OK && !resuming)

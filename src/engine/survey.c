@@ -250,16 +250,35 @@ static enum rh_status take_source(struct move_run *move,
     return check_fits(move, record, rival, err);
 }
 
-/* A key of the destination that the source doesn't have. */
-static void take_extra(struct move_run *move, struct survey *survey, const struct rh_record *record)
+/* A key of the destination that the source doesn't have: counted, and in the way when a key of the source has its name
+ * there. */
+static enum rh_status take_extra(struct move_run *move,
+                                 struct survey *survey,
+                                 const struct rh_record *record,
+                                 struct rh_buf *rival,
+                                 struct rh_error *err)
 {
+    struct side *destination = &move->destination;
     struct rh_sum sum = {.sum = survey->extra_names};
     rh_sum_add(&sum, rh_digest_name(&move->digest, move->dataset.name, record->key), 0);
     survey->extra_names = sum.sum;
     survey->extras++;
     if (survey->extras <= NAMED_MOST)
-        check_say(move, &move->destination, RH_FINDING_RECORD, "extra", record->key,
+        check_say(move, destination, RH_FINDING_RECORD, "extra", record->key,
                   "only on the destination; stays as it is: %s", RH_SHOW(record->key));
+    bool has = false;
+    rh_buf_clear(rival);
+    /* it is there already, so whether it fits is no question; only whose name it takes is */
+    if (rh_failed(
+            destination->store->driver->write->fits(destination->store, &move->dataset, record->key, 0, rival, NULL)) ||
+        rival->size == 0)
+        return RH_OK;
+    enum rh_status status = side_has(move, &move->source, rh_buf_bytes(rival), &has, err);
+    if (status == RH_OK && has)
+        check_problem(move, destination, RH_E_LIMIT, "collides", rh_buf_bytes(rival), "rename or remove one of the two",
+                      "the destination can't hold %s beside its own %s: their names collide there",
+                      RH_SHOW(rh_buf_bytes(rival)), RH_SHOW(record->key));
+    return status;
 }
 
 /* Walks both streams in step. */
@@ -284,7 +303,7 @@ merge(struct move_run *move, struct survey *survey, struct keys *source, struct 
         if (status == RH_OK && order == 0)
             status = check_conflict(move, survey, left->key, err);
         if (order > 0)
-            take_extra(move, survey, right);
+            status = take_extra(move, survey, right, &rival, err);
         if (order >= 0) {
             survey->destination_count++;
             destination->at++;
