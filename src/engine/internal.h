@@ -98,6 +98,8 @@ static inline void side_session_close(struct rh_session *session)
         session->store->driver->session_close(session);
 }
 const char *side_name(enum rh_side which); /* "source", "destination" */
+/* New control sessions, after a failure that may have killed the old ones. */
+enum rh_status sides_reconnect(struct move_run *move, struct rh_error *err);
 /* A scan that leaves out what is not a record of the move (marker, owner's lock). */
 struct side_scan {
     struct rh_scan *scan;
@@ -131,6 +133,10 @@ enum rh_status marker_take(struct move_run *move, struct side *side, bool *ret_w
 enum rh_status marker_stands(struct move_run *move, struct side *side, bool *ret_stands, struct rh_error *err);
 /* Clears ours if it stands; anything else is left, and nothing is written where it doesn't. */
 enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_error *err);
+
+/* Both sides' markers: taken destination first, dropped source first (where its session is open). */
+enum rh_status markers_take(struct move_run *move, struct rh_error *err);
+enum rh_status markers_drop(struct move_run *move, struct rh_error *err);
 
 /* --- check.c --- */
 /* Opens both sides and looks; problems are found and counted. `resuming`: a pass of ours is under way, so that its own
@@ -220,9 +226,44 @@ struct verify_result {
     bool extras_equal, source_still, equal;
 };
 enum rh_status verify_run(struct move_run *move, bool repair, struct verify_result *ret_result, struct rh_error *err);
+/* The failure that a verification's result amounts to, in words. */
+enum rh_status verify_judge(struct move_run *move, const struct verify_result *result, struct rh_error *err);
+/* Ranges whose source changed are copied anew by the next run. */
+enum rh_status verify_forget_changed(struct move_run *move, struct rh_error *err);
 enum rh_status rollback_run(struct move_run *move, struct rh_error *err);
 enum rh_status report_facts(struct move_run *move, struct rh_error *err);
 enum rh_status report_write(struct rh_engine *engine, struct rh_error *err); /* NAME.report.json in the state folder */
+
+/* --- digest_key.c --- */
+enum rh_status digest_load(struct move_run *move, struct rh_error *err);
+
+/* --- pass.c: the states of a move are the journal's fact "state" --- */
+#define STATE_RUNNING "running"
+#define STATE_COMPLETE "complete"
+#define STATE_FAILED "failed"
+#define STATE_ROLLING_BACK "rolling-back"
+#define STATE_ROLLED_BACK "rolled-back"
+#define STATE_FINISHED "finished"
+enum rh_status pass_state_set(struct move_run *move, const char *state, struct rh_error *err);
+/* Everything that belongs to one pass goes, but for markers that stand (`marked`); the way back stays. */
+enum rh_status pass_begin(struct move_run *move, bool marked, struct rh_error *err);
+/* Whether an earlier pass's marker still stands on a side. */
+enum rh_status pass_marked(struct move_run *move, bool *ret_marked, struct rh_error *err);
+/* Looks at both sides again before going on; *ret_start_over when what was copied doesn't count any more. */
+enum rh_status pass_resume(struct move_run *move, bool *ret_start_over, struct rh_error *err);
+/* Remembers what the container is, or refuses another one. */
+enum rh_status pass_fingerprint(struct move_run *move, struct side *side, struct rh_error *err);
+/* Refuses a side that isn't the store which the journal speaks of. */
+enum rh_status place_check(struct move_run *move, const struct side *side, struct rh_error *err);
+enum rh_status places_check(struct move_run *move, struct rh_error *err);
+
+/* --- way_back.c --- */
+/* The whole way back of one move whose sides are open. */
+enum rh_status go_back(struct move_run *move, struct rh_error *err);
+/* Takes back every move of the plan that must not leave a trace, and says so in err; returns err->status. */
+enum rh_status go_back_after(struct rh_engine *engine, struct rh_error *err);
+/* Gives the way back up; repeated by whoever comes after a crash in its middle. */
+enum rh_status way_back_drop(struct move_run *move, struct rh_error *err);
 
 /* --- named facts of the journal, typed --- */
 enum rh_status fact_put(struct move_run *move, const char *name, const char *value, struct rh_error *err);

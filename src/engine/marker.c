@@ -166,3 +166,20 @@ enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_e
     side_session_close(session);
     return status;
 }
+
+/* Takes both sides' markers, destination first. */
+enum rh_status markers_take(struct move_run *move, struct rh_error *err)
+{
+    bool was_there;
+    enum rh_status status = marker_prepare(move, err);
+    if (status == RH_OK)
+        status = marker_take(move, &move->destination, &was_there, err);
+    return status == RH_OK && move->plan->source_marker ? marker_take(move, &move->source, &was_there, err) : status;
+}
+
+/* Source first, destination last: it was the first to be marked. */
+enum rh_status markers_drop(struct move_run *move, struct rh_error *err)
+{
+    enum rh_status status = move->source.session ? marker_drop(move, &move->source, err) : RH_OK;
+    return status == RH_OK ? marker_drop(move, &move->destination, err) : status;
+}

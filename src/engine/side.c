@@ -101,3 +101,16 @@ void side_scan_close(struct rh_scan *scan)
     if (scan)
         scan->session->store->driver->read->scan_close(scan);
 }
+
+/* New control sessions, after a failure that may have killed the old ones. */
+enum rh_status sides_reconnect(struct move_run *move, struct rh_error *err)
+{
+    struct side *const sides[] = {&move->source, &move->destination};
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < 2; i++) {
+        side_session_close(sides[i]->session);
+        sides[i]->session = NULL;
+        status = side_open(move, sides[i], err);
+    }
+    return status;
+}

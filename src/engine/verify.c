@@ -356,3 +356,49 @@ enum rh_status verify_run(struct move_run *move, bool with_repair, struct verify
             return status;
     }
 }
+
+/* The failure that a verification's result amounts to, in words. */
+enum rh_status verify_judge(struct move_run *move, const struct verify_result *result, struct rh_error *err)
+{
+    if (result->equal && result->source_still && result->extras_equal)
+        return RH_OK;
+    rh_fail(err, RH_E_MISMATCH, "%s%s%s%llu missing, %llu differing of %llu records",
+            result->source_still ? "" : "the source isn't as it was copied; ",
+            result->extras_equal ? "" : "the destination's extra keys changed; ",
+            result->equal ? "both sides are equal: " : "the sides differ: ", (unsigned long long)result->missing,
+            (unsigned long long)result->differing, (unsigned long long)result->b.count);
+    err->side = result->source_still ? RH_SIDE_DESTINATION : RH_SIDE_SOURCE;
+    if (!result->source_still && move->plan->on_conflict == RH_CONFLICT_OVERWRITE)
+        rh_error_hint(
+            err,
+            "stop whatever writes to the source, then run the same command again: the changed ranges are copied anew");
+    else if (!result->source_still)
+        rh_error_hint(err, "stop whatever writes to the source, roll back, then run again");
+    else if (!result->equal)
+        rh_error_hint(err, "'rehome verify --repair' mends what differs; 'rehome rollback' goes back");
+    else
+        rh_error_hint(err, "find out who writes to the destination");
+    return RH_E_MISMATCH;
+}
+
+/* Ranges whose source changed are copied anew by the next run, where the plan lets us replace what we wrote. */
+enum rh_status verify_forget_changed(struct move_run *move, struct rh_error *err)
+{
+    struct rh_journal *journal = move->engine->journal;
+    enum rh_status status = rh_journal_begin(journal, err);
+    if (status != RH_OK)
+        return status;
+    for (size_t i = 0; status == RH_OK && i < move->range_count; i++) {
+        const struct rh_range_state *state = &move->ranges[i].state;
+        if (rh_sum_equal(&state->copied, &state->source))
+            continue;
+        status = range_forget(move, &move->ranges[i], state->source.count, err);
+    }
+    if (status == RH_OK)
+        status = rh_journal_step_outcome(journal, move->plan->name, "copy", RH_STEP_FAILED,
+                                         "the source changed; its ranges are copied again", err);
+    if (status == RH_OK)
+        return rh_journal_commit(journal, err);
+    rh_journal_abort(journal);
+    return status;
+}

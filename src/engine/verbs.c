@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs beside run: check, verify, rollback, recover, finish, reset. */
+#include "internal.h"
+
+enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status verdict = RH_OK;
+    for (size_t i = 0; i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        struct survey survey;
+        enum rh_status status = rh_digest_key_new(&move->digest, err);
+        if (status == RH_OK)
+            status = check_sides(move, false, err);
+        if (status == RH_OK && move->source.facts.exists != RH_NO) {
+            status = survey_run(move, &survey, err);
+            if (status == RH_OK) {
+                check_say(move, NULL, RH_FINDING_FACT, "counts", (struct rh_bytes){0},
+                          "%llu records to copy, %llu on both sides, %llu extra on the destination",
+                          (unsigned long long)survey.source_count, (unsigned long long)survey.conflicts,
+                          (unsigned long long)survey.extras);
+                survey_done(&survey);
+            }
+        }
+        if (status != RH_OK)
+            return status;
+        if (verdict == RH_OK)
+            verdict = check_verdict(move, err);
+    }
+    return verdict;
+}
+
+/* Opens the journal of a plan that must have been run. */
+static enum rh_status journal_must(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = engine_journal_need(engine, 0, err);
+    if (status != RH_NOT_FOUND)
+        return status;
+    rh_fail(err, RH_E_REFUSED, "nothing was run with this plan yet: there is no journal in '%s'",
+            engine->plan->state_dir);
+    rh_error_hint(err, "'rehome run' begins; another --state-dir may hold the journal");
+    return RH_E_REFUSED;
+}
+
+/* Opens both sides of a move for a verb that comes after run. */
+static enum rh_status open_after(struct move_run *move, struct rh_error *err)
+{
+    move->problems = 0;
+    enum rh_status status = digest_load(move, err);
+    if (status == RH_OK)
+        status = check_open(move, err);
+    if (status == RH_OK)
+        status = places_check(move, err);
+    if (status == RH_OK)
+        status = range_load_all(move, err);
+    return status;
+}
+
+/* Nobody may be at work on a store that we are about to write to. */
+static enum rh_status refuse_owner(const struct side *side, struct rh_error *err)
+{
+    if (side->facts.live_owner[0] == '\0')
+        return RH_OK;
+    rh_fail(err, RH_E_LOCKED, "the %s '%s' is in use: %s", side_name(side->which), side->facts.address,
+            side->facts.live_owner);
+    rh_error_hint(err, "stop it, then run this command again");
+    err->side = side->which;
+    return RH_E_LOCKED;
+}
+
+/* Verification of one move, with the markers taken while it may repair. */
+static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_error *err)
+{
+    struct verify_result result;
+    bool copied = false;
+    /* a repair would put back what the rollback took away, without an undo log to take it away again */
+    if (fact_is(move, "state", STATE_ROLLING_BACK) || fact_is(move, "state", STATE_ROLLED_BACK)) {
+        rh_fail(err, RH_E_REFUSED, "move '%s' was rolled back, or is on its way back: there is nothing to compare",
+                move->plan->name);
+        rh_error_hint(err, "'rehome rollback' completes the way back, 'rehome run' moves anew");
+        return RH_E_REFUSED;
+    }
+    enum rh_status status = open_after(move, err);
+    if (status == RH_OK)
+        status = step_done(move, "copy", &copied, err);
+    if (status == RH_OK && !copied) {
+        rh_fail(err, RH_E_REFUSED, "move '%s' isn't copied yet, there is nothing to compare", move->plan->name);
+        rh_error_hint(err, "'rehome run' goes on with it");
+        return RH_E_REFUSED;
+    }
+    if (status == RH_OK && repair)
+        status = refuse_owner(&move->destination, err);
+    if (status == RH_OK && repair)
+        status = markers_take(move, err);
+    if (status != RH_OK)
+        return status;
+    status = verify_run(move, repair, &result, err);
+    if (repair && fact_is(move, "state", STATE_COMPLETE)) {
+        struct rh_error second = {0};
+        if (markers_drop(move, &second) != RH_OK && status == RH_OK)
+            status = rh_fail(err, second.status, "%s", second.text);
+    }
+    if (status != RH_OK)
+        return status;
+    check_say(move, NULL, RH_FINDING_FACT, "digests", (struct rh_bytes){0},
+              "A (copied) %s, B (source now) %s, C (destination) %s", rh_hash_show(result.a.sum).text,
+              rh_hash_show(result.b.sum).text, rh_hash_show(result.c.sum).text);
+    check_say(move, NULL, RH_FINDING_FACT, "verified", (struct rh_bytes){0},
+              "%llu records compared, %llu missing, %llu differing, %llu extra, %llu mended, %llu left",
+              (unsigned long long)result.b.count, (unsigned long long)result.missing,
+              (unsigned long long)result.differing, (unsigned long long)result.extras,
+              (unsigned long long)result.mended, (unsigned long long)result.left);
+    status = verify_judge(move, &result, err);
+    return status == RH_OK ? fact_put(move, "verified", "yes", err) : status;
+}
+
+enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh_error *err)
+{
+    enum rh_status status = journal_must(engine, err), verdict = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        struct rh_error this_err = {0};
+        const enum rh_status one = verify_move(&engine->moves[i], repair, &this_err);
+        if (one == RH_OK)
+            continue;
+        if (verdict == RH_OK && err)
+            *err = this_err;
+        verdict = verdict == RH_OK ? one : verdict;
+    }
+    return status == RH_OK ? verdict : status;
+}
+
+/* Going back writes to the destination alone; a source that can't be reached doesn't stand in the way. */
+static enum rh_status open_for_rollback(struct move_run *move, struct rh_error *err)
+{
+    enum rh_status status = digest_load(move, err);
+    if (status == RH_OK)
+        status = check_open_one(move, &move->destination, err);
+    if (status == RH_OK)
+        status = place_check(move, &move->destination, err);
+    if (status == RH_OK)
+        status = range_load_all(move, err);
+    struct rh_error why = {0};
+    if (status == RH_OK && !rh_failed(check_open_one(move, &move->source, &why)))
+        status = place_check(move, &move->source, err);
+    else if (status == RH_OK)
+        check_say(move, &move->source, RH_FINDING_WARNING, "unreachable", (struct rh_bytes){0},
+                  "the source can't be opened; if our marker stands there, 'rehome recover' clears it later: %s",
+                  why.text);
+    return status;
+}
+
+static enum rh_status rollback_move(struct move_run *move, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf state = RH_BUF_INIT;
+    enum rh_status status = fact_get(move, "state", &state, err);
+    if (status == RH_NOT_FOUND || fact_is(move, "state", STATE_ROLLED_BACK)) {
+        check_say(move, NULL, RH_FINDING_FACT, "nothing", (struct rh_bytes){0}, "nothing to roll back");
+        return RH_OK;
+    }
+    if (status == RH_OK)
+        status = open_for_rollback(move, err);
+    if (status == RH_OK)
+        status = refuse_owner(&move->destination, err);
+    if (status == RH_OK)
+        status = go_back(move, err);
+    if (status != RH_OK)
+        return status;
+    if (fact_get(move, "rollback.left", &state, NULL) == RH_OK && state.size > 0) {
+        rh_fail(err, RH_E_CONFLICT, "rolled back, but records that somebody else has written since were left alone: %s",
+                rh_buf_cstr(&state));
+        rh_error_hint(err, "'rehome report' names them");
+        err->side = RH_SIDE_DESTINATION;
+        return RH_E_CONFLICT;
+    }
+    return RH_OK;
+}
+
+enum rh_status rh_engine_rollback(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = journal_must(engine, err);
+    /* all moves of a plan go back or none */
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        if (fact_is(&engine->moves[i], "state", STATE_FINISHED))
+            status = rh_fail(err, RH_E_REFUSED, "move '%s' is finished: its way back was given up",
+                             engine->moves[i].plan->name);
+    /* last moved, first undone */
+    for (size_t i = engine->move_count; status == RH_OK && i-- > 0;)
+        status = rollback_move(&engine->moves[i], err);
+    return status;
+}
+
+/* Clears our markers of one move and says what stands. */
+static enum rh_status recover_move(struct move_run *move, struct rh_error *err)
+{
+    move->problems = 0;
+    enum rh_status status = fact_get(move, "marker", &move->marker, err);
+    if (status == RH_NOT_FOUND) {
+        check_say(move, NULL, RH_FINDING_FACT, "nothing", (struct rh_bytes){0},
+                  "nothing of ours stands on either side");
+        return RH_OK;
+    }
+    const bool complete = fact_is(move, "state", STATE_COMPLETE) || fact_is(move, "state", STATE_ROLLED_BACK) ||
+                          fact_is(move, "state", STATE_FINISHED);
+    if (status == RH_OK)
+        status = check_open(move, err);
+    if (status == RH_OK)
+        status = places_check(move, err);
+    if (status == RH_OK && !complete)
+        status = fact_put(move, "recovered", "yes", err);
+    if (status == RH_OK)
+        status = markers_drop(move, err);
+    if (status == RH_OK)
+        check_say(move, NULL, RH_FINDING_FACT, "recovered", (struct rh_bytes){0}, "%s",
+                  complete ? "no marker of ours stands"
+                           : "our markers are cleared. The destination holds part of the source: 'rehome rollback' "
+                             "takes it back, 'rehome run' takes it back and begins anew");
+    return status;
+}
+
+enum rh_status rh_engine_recover(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = journal_must(engine, err);
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = recover_move(&engine->moves[i], err);
+    return status;
+}
+
+/* Ends the way back of one move. */
+static enum rh_status finish_move(struct move_run *move, struct rh_error *err)
+{
+    if (fact_is(move, "state", STATE_FINISHED))
+        return way_back_drop(move, err);
+    if (!fact_is(move, "state", STATE_COMPLETE) && !fact_is(move, "state", STATE_ROLLED_BACK)) {
+        rh_fail(err, RH_E_REFUSED, "move '%s' isn't complete, its way back is still needed", move->plan->name);
+        rh_error_hint(err, "'rehome run' completes it, 'rehome rollback' undoes it");
+        return RH_E_REFUSED;
+    }
+    const bool complete = fact_is(move, "state", STATE_COMPLETE);
+    enum rh_status status = complete ? pass_state_set(move, STATE_FINISHED, err) : RH_OK;
+    return status == RH_OK ? way_back_drop(move, err) : status;
+}
+
+enum rh_status rh_engine_finish(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = journal_must(engine, err);
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = finish_move(&engine->moves[i], err);
+    return status == RH_OK ? report_write(engine, err) : status;
+}
+
+enum rh_status rh_engine_reset(struct rh_engine *engine, struct rh_error *err)
+{
+    struct move_run *move = &engine->moves[0];
+    struct rh_ctx ctx = engine_ctx(engine, err);
+    rh_auto_buf struct rh_buf found = RH_BUF_INIT;
+    enum rh_status status = side_open(move, &move->source, err);
+    if (status == RH_OK)
+        status = marker_get(&move->source, &ctx, &found);
+    if (status == RH_NOT_FOUND)
+        return RH_OK;
+    if (status == RH_OK)
+        status = marker_clear(&move->source, &ctx, rh_buf_bytes(&found));
+    return status == RH_CHANGED || status == RH_NOT_FOUND
+               ? rh_fail(err, RH_E_LOCKED, "the migration lock changed while it was removed")
+               : status;
+}
