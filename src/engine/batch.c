@@ -297,6 +297,13 @@ static enum rh_status journal_batch(struct move_run *move,
     return range_set_bytes(&range->resume, &range->state.resume, last_key, err);
 }
 
+/* Vault's line for each copied key. */
+static void log_copied(const struct move_run *move, const struct rh_batch *batch)
+{
+    for (size_t i = 0; rh_log_wanted(RH_LOG_DEBUG) && i < batch->count; i++)
+        rh_log(RH_LOG_DEBUG, "copied key", {"path", RH_SHOW(batch->records[i].key)}, {"move", move->plan->name});
+}
+
 enum rh_status batch_write(struct batch_writer *writer, struct rh_ctx *ctx, struct range *range, struct rh_batch *batch)
 {
     struct move_run *move = writer->move;
@@ -329,7 +336,9 @@ enum rh_status batch_write(struct batch_writer *writer, struct rh_ctx *ctx, stru
     next.state.batches++;
     enum rh_status status =
         journal_batch(move, range, &next, batch->records[batch->count - 1].key, &position, ctx->err);
-    if (status != RH_OK)
+    if (status == RH_OK)
+        log_copied(move, batch);
+    else
         remember_doubt(move, range, batch);
     rh_crash_point("copy");
     return status;

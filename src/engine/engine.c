@@ -161,6 +161,7 @@ void rh_engine_close(struct rh_engine *engine)
         side_close(&move->source);
         side_close(&move->destination);
         ranges_free(move->ranges, move->range_count);
+        survey_done(&move->survey);
         rh_buf_done(&move->marker);
         rh_wipe(&move->digest, sizeof move->digest);
     }

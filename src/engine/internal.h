@@ -46,6 +46,15 @@ struct side {
     struct rh_facts facts;
 };
 
+/* What the survey found. */
+struct survey {
+    uint64_t source_count, destination_count, conflicts, extras;
+    struct rh_hash extra_names;
+    struct range *ranges;
+    size_t range_count, range_capacity;
+    uint64_t stride;
+};
+
 struct move_run {
     struct rh_engine *engine;
     const struct rh_move *plan;
@@ -56,6 +65,7 @@ struct move_run {
     struct rh_undo *undo;
     struct rh_buf marker;      /* our marker's bytes, as journaled */
     struct rh_dataset dataset; /* kv stores have one */
+    struct survey survey;      /* from the survey until it is journaled */
     char note[256];            /* what the step under way has to say in status and report */
     /* what check found */
     size_t problems;
@@ -101,9 +111,6 @@ const char *side_name(enum rh_side which); /* "source", "destination" */
 /* New control sessions, after a failure that may have killed the old ones. */
 enum rh_status sides_reconnect(struct move_run *move, struct rh_error *err);
 /* A scan that leaves out what is not a record of the move (marker, owner's lock). */
-struct side_scan {
-    struct rh_scan *scan;
-};
 enum rh_status side_scan_open(struct side *side,
                               struct rh_ctx *ctx,
                               struct rh_session *session,
@@ -119,6 +126,29 @@ enum rh_status side_scan_next(struct side *side,
                               size_t want_records,
                               struct rh_batch *batch);
 void side_scan_close(struct rh_scan *scan);
+
+/* One side's records in order, a batch at a time, on a session of its own; hashed where their values are read. */
+struct stream {
+    struct side *side;
+    struct move_run *move;
+    struct rh_ctx *ctx;
+    struct rh_session *session;
+    struct rh_scan *scan;
+    struct rh_batch batch;
+    size_t at; /* the record under the cursor; the reader moves it on */
+    unsigned flags;
+    bool ended;
+};
+/* A store that doesn't exist yet has no records. Close also after a failure. */
+enum rh_status stream_open(struct stream *stream,
+                           struct move_run *move,
+                           struct side *side,
+                           struct rh_ctx *ctx,
+                           struct rh_range range,
+                           unsigned flags);
+/* The record under the cursor, NULL at the end; good until the next peek behind it. */
+enum rh_status stream_peek(struct stream *stream, const struct rh_record **ret_record);
+void stream_close(struct stream *stream);
 
 /* --- marker.c --- */
 bool marker_is_private(enum rh_model model, struct rh_bytes key);
@@ -164,13 +194,6 @@ void check_say(struct move_run *move,
 enum rh_status check_verdict(struct move_run *move, struct rh_error *err);
 
 /* --- survey.c --- */
-struct survey {
-    uint64_t source_count, destination_count, conflicts, extras;
-    struct rh_hash extra_names;
-    struct range *ranges;
-    size_t range_count, range_capacity;
-    uint64_t stride;
-};
 /* One sorted scan of both sides' keys; problems by check_problem. */
 enum rh_status survey_run(struct move_run *move, struct survey *survey, struct rh_error *err);
 void survey_done(struct survey *survey);

@@ -114,3 +114,52 @@ enum rh_status sides_reconnect(struct move_run *move, struct rh_error *err)
     }
     return status;
 }
+
+enum rh_status stream_open(struct stream *stream,
+                           struct move_run *move,
+                           struct side *side,
+                           struct rh_ctx *ctx,
+                           struct rh_range range,
+                           unsigned flags)
+{
+    *stream =
+        (struct stream){.side = side, .move = move, .ctx = ctx, .flags = flags, .ended = side->facts.exists == RH_NO};
+    if (stream->ended)
+        return RH_OK;
+    enum rh_status status = side_session(side, ctx, RH_ROLE_READ, &stream->session);
+    if (status == RH_OK)
+        status = side_scan_open(side, ctx, stream->session, &move->dataset, range, (struct rh_bytes){0}, flags,
+                                &stream->scan);
+    return status;
+}
+
+/* The next batch; hashes its records unless only keys are read. */
+static enum rh_status stream_read(struct stream *stream)
+{
+    const bool keys_only = stream->flags & RH_SCAN_KEYS_ONLY;
+    struct move_run *move = stream->move;
+    stream->at = 0;
+    enum rh_status status = side_scan_next(stream->side, stream->ctx, stream->scan, BATCH_BYTES,
+                                           keys_only ? KEYS_BATCH_RECORDS : BATCH_RECORDS, &stream->batch);
+    stream->ended = status == RH_END;
+    for (size_t i = 0; status == RH_OK && !keys_only && i < stream->batch.count; i++)
+        stream->batch.records[i].hash = rh_digest_record(&move->digest, move->dataset.name, &stream->batch.records[i]);
+    return status == RH_END ? RH_OK : status;
+}
+
+enum rh_status stream_peek(struct stream *stream, const struct rh_record **ret_record)
+{
+    enum rh_status status = RH_OK;
+    if (!stream->ended && stream->at == stream->batch.count)
+        status = stream_read(stream);
+    if (status == RH_OK)
+        *ret_record = stream->ended ? NULL : &stream->batch.records[stream->at];
+    return status;
+}
+
+void stream_close(struct stream *stream)
+{
+    side_scan_close(stream->scan);
+    side_session_close(stream->session);
+    rh_batch_done(&stream->batch);
+}

@@ -81,15 +81,9 @@ static enum rh_status survey_journal(struct move_run *move, struct survey *surve
 
 static enum rh_status do_survey(struct move_run *move, struct rh_error *err)
 {
-    struct survey survey;
-    enum rh_status status = survey_run(move, &survey, err);
-    if (status != RH_OK)
-        return status;
-    status = check_verdict(move, err);
-    if (status == RH_OK)
-        status = survey_journal(move, &survey, err);
-    survey_done(&survey);
-    return status;
+    survey_done(&move->survey);
+    enum rh_status status = survey_run(move, &move->survey, err);
+    return status == RH_OK ? check_verdict(move, err) : status;
 }
 
 /* Makes what is missing at the destination, having journaled what that is. */
@@ -150,63 +144,87 @@ static enum rh_status do_verify(struct move_run *move, struct rh_error *err)
     return status == RH_OK ? fact_put(move, "verified", "yes", err) : status;
 }
 
-/* Checks, and either begins a pass or prepares to go on with one. */
-static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
+/* Facts of both sides, and what stands in the way. */
+static enum rh_status look_at_sides(struct move_run *move, bool resuming, struct rh_error *err)
 {
-    enum rh_status status = digest_load(move, err);
-    if (status != RH_OK)
-        return status;
+    enum rh_status status = check_sides(move, resuming, err);
+    return status == RH_OK ? check_verdict(move, err) : status;
+}
+
+/* A rollback that was interrupted is completed before anything else. */
+static enum rh_status end_rollback(struct move_run *move, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
     if (fact_is(move, "state", STATE_ROLLING_BACK)) {
-        status = check_sides(move, true, err);
-        if (status == RH_OK)
-            status = check_verdict(move, err);
+        status = look_at_sides(move, true, err);
         if (status == RH_OK)
             status = places_check(move, err);
         if (status == RH_OK)
             status = go_back(move, err);
-        if (status != RH_OK)
-            return status;
         side_close(&move->source);
         side_close(&move->destination);
     }
-    if (fact_is(move, "state", STATE_ROLLED_BACK) || fact_is(move, "state", STATE_FINISHED))
+    if (status == RH_OK && (fact_is(move, "state", STATE_ROLLED_BACK) || fact_is(move, "state", STATE_FINISHED)))
         status = way_back_drop(move, err);
-    if (status != RH_OK)
-        return status;
-    bool resuming = fact_is(move, "state", STATE_RUNNING) || fact_is(move, "state", STATE_FAILED);
-    bool surveyed = false;
-    if (resuming)
-        status = step_done(move, "survey", &surveyed, err);
-    if (status == RH_OK)
-        status = check_sides(move, resuming && surveyed, err);
-    if (status == RH_OK)
-        status = check_verdict(move, err);
-    if (status != RH_OK)
-        return status;
-    bool start_over = false, verified = false, marked = false;
-    if (resuming || fact_is(move, "state", STATE_COMPLETE))
-        status = places_check(move, err);
-    if (status == RH_OK && resuming)
-        status = step_done(move, "verify", &verified, err);
-    if (status == RH_OK && resuming && surveyed && (!verified || fact_is(move, "recovered", "yes")))
+    return status;
+}
+
+/* Whether the pass under way can be gone on with; one whose copy doesn't count any more is taken back here. */
+static enum rh_status resume(struct move_run *move, bool *ret_resumed, struct rh_error *err)
+{
+    bool verified = false, start_over = false;
+    *ret_resumed = false;
+    enum rh_status status = step_done(move, "verify", &verified, err);
+    if (status == RH_OK && (!verified || fact_is(move, "recovered", "yes")))
         status = pass_resume(move, &start_over, err);
     if (status == RH_OK && start_over) {
         status = go_back(move, err);
-        if (status == RH_OK)
-            status = check_sides(move, false, err);
-        if (status == RH_OK)
-            status = check_verdict(move, err);
+        return status == RH_OK ? look_at_sides(move, false, err) : status;
     }
-    const bool elsewhere =
-        resuming && surveyed && !fact_is(move, "start", move->engine->args.start ? move->engine->args.start : "");
-    if (status == RH_OK && (!resuming || start_over || !surveyed || elsewhere)) {
+    /* another -start is another pass */
+    *ret_resumed = fact_is(move, "start", move->engine->args.start ? move->engine->args.start : "");
+    return status;
+}
+
+/* Surveys, then begins a pass with what was found. A survey that refuses leaves the journal as it was: nothing is under
+ * way. */
+static enum rh_status begin(struct move_run *move, struct rh_error *err)
+{
+    bool marked = false;
+    enum rh_status status = do_patiently(move, do_survey, err);
+    if (status == RH_OK)
         status = pass_marked(move, &marked, err);
-        if (status == RH_OK)
-            status = pass_begin(move, marked, err);
-    }
+    if (status == RH_OK)
+        status = pass_begin(move, marked, err);
     if (status == RH_OK)
         status = report_facts(move, err);
-    return status == RH_OK ? step(move, "survey", do_survey, err) : status;
+    if (status == RH_OK)
+        status = rh_journal_step_intent(move->engine->journal, move->plan->name, "survey", err);
+    if (status == RH_OK)
+        status = survey_journal(move, &move->survey, err);
+    survey_done(&move->survey);
+    return status;
+}
+
+/* Checks, and either begins a pass or prepares to go on with one. */
+static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
+{
+    bool surveyed = false, resumed = false;
+    enum rh_status status = digest_load(move, err);
+    if (status == RH_OK)
+        status = end_rollback(move, err);
+    const bool under_way = fact_is(move, "state", STATE_RUNNING) || fact_is(move, "state", STATE_FAILED);
+    if (status == RH_OK && under_way)
+        status = step_done(move, "survey", &surveyed, err);
+    if (status == RH_OK)
+        status = look_at_sides(move, surveyed, err);
+    if (status == RH_OK && (under_way || fact_is(move, "state", STATE_COMPLETE)))
+        status = places_check(move, err);
+    if (status == RH_OK && surveyed)
+        status = resume(move, &resumed, err);
+    if (status == RH_OK && resumed)
+        return report_facts(move, err);
+    return status == RH_OK ? begin(move, err) : status;
 }
 
 static enum rh_status phase_mark(struct move_run *move, struct rh_error *err)

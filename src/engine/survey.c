@@ -9,62 +9,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* One side's sorted keys, a batch at a time. */
-struct keys {
-    struct side *side;
-    struct rh_ctx *ctx;
-    struct rh_session *session;
-    struct rh_scan *scan;
-    struct rh_batch batch;
-    size_t at;
-    bool ended;
-};
-
 /* Where the move begins: -start, or the first key of all. */
 static struct rh_bytes first_key(const struct move_run *move)
 {
     const char *start = move->engine->args.start;
     return start ? rh_bytes_text(start) : (struct rh_bytes){0};
-}
-
-/* Opens the stream on a session of its own; a store that doesn't exist yet has no keys. */
-static enum rh_status
-keys_open(struct keys *keys, struct move_run *move, struct side *side, struct rh_ctx *ctx, unsigned flags)
-{
-    *keys = (struct keys){.side = side, .ctx = ctx};
-    if (side->facts.exists == RH_NO) {
-        keys->ended = true;
-        return RH_OK;
-    }
-    const struct rh_range all = {.from = first_key(move)};
-    enum rh_status status = side_session(side, ctx, RH_ROLE_READ, &keys->session);
-    if (status == RH_OK)
-        status =
-            side_scan_open(side, ctx, keys->session, &move->dataset, all, (struct rh_bytes){0}, flags, &keys->scan);
-    return status;
-}
-
-static void keys_close(struct keys *keys)
-{
-    side_scan_close(keys->scan);
-    side_session_close(keys->session);
-    rh_batch_done(&keys->batch);
-}
-
-/* The record under the cursor, NULL at the end; reads on when the batch is used up. */
-static enum rh_status keys_peek(struct keys *keys, const struct rh_record **ret_record)
-{
-    if (!keys->ended && keys->at == keys->batch.count) {
-        keys->at = 0;
-        enum rh_status status =
-            side_scan_next(keys->side, keys->ctx, keys->scan, BATCH_BYTES, KEYS_BATCH_RECORDS, &keys->batch);
-        if (status == RH_END)
-            keys->ended = true;
-        else if (status != RH_OK)
-            return status;
-    }
-    *ret_record = keys->ended ? NULL : &keys->batch.records[keys->at];
-    return RH_OK;
 }
 
 /* Merges neighbouring ranges when there are twice as many as wanted: their number stays bounded, their size even. */
@@ -154,7 +103,7 @@ check_fits(struct move_run *move, const struct rh_record *record, struct rh_buf 
         check_problem(move, destination, RH_E_LIMIT, "does-not-fit", record->key,
                       why.hint[0] ? why.hint
                                   : "rename or remove the record at the source, or choose another kind of destination",
-                      "the destination can't hold %s: %s", RH_SHOW(record->key), why.text);
+                      "the destination can't hold '%s': %s", RH_SHOW(record->key), why.text);
         return RH_OK;
     }
     if (status != RH_OK) {
@@ -282,15 +231,18 @@ static enum rh_status take_extra(struct move_run *move,
 }
 
 /* Walks both streams in step. */
-static enum rh_status
-merge(struct move_run *move, struct survey *survey, struct keys *source, struct keys *destination, struct rh_error *err)
+static enum rh_status merge(struct move_run *move,
+                            struct survey *survey,
+                            struct stream *source,
+                            struct stream *destination,
+                            struct rh_error *err)
 {
     rh_auto_buf struct rh_buf rival = RH_BUF_INIT;
     for (;;) {
         const struct rh_record *left = NULL, *right = NULL;
-        enum rh_status status = keys_peek(source, &left);
+        enum rh_status status = stream_peek(source, &left);
         if (status == RH_OK)
-            status = keys_peek(destination, &right);
+            status = stream_peek(destination, &right);
         if (status != RH_OK)
             return status;
         if (!left && !right)
@@ -318,20 +270,21 @@ enum rh_status survey_run(struct move_run *move, struct survey *survey, struct r
     *survey = (struct survey){.stride = 256};
     engine_step_shown(move, "survey", 0);
     struct rh_ctx ctx = engine_ctx(move->engine, err);
-    struct keys source = {0}, destination = {0};
+    struct stream source = {0}, destination = {0};
+    const struct rh_range all = {.from = first_key(move)};
     const uint64_t most = move->destination.facts.limits.value_bytes;
     unsigned flags = RH_SCAN_KEYS_ONLY;
     /* sizes are cheap where the source knows no limit of its own, and needed where its limit is the higher one */
     const uint64_t source_most = move->source.facts.limits.value_bytes;
     if (source_most == 0 || (most && source_most > most))
         flags |= RH_SCAN_SIZES;
-    enum rh_status status = keys_open(&source, move, &move->source, &ctx, flags);
+    enum rh_status status = stream_open(&source, move, &move->source, &ctx, all, flags);
     if (status == RH_OK)
-        status = keys_open(&destination, move, &move->destination, &ctx, RH_SCAN_KEYS_ONLY);
+        status = stream_open(&destination, move, &move->destination, &ctx, all, RH_SCAN_KEYS_ONLY);
     if (status == RH_OK)
         status = merge(move, survey, &source, &destination, err);
-    keys_close(&source);
-    keys_close(&destination);
+    stream_close(&source);
+    stream_close(&destination);
     /* an empty source has one empty range, so that verification looks at the destination all the same */
     if (status == RH_OK && survey->range_count == 0)
         status = open_range(survey, first_key(move), 1, err);

@@ -87,6 +87,12 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
         rh_error_hint(err, "'rehome run' goes on with it");
         return RH_E_REFUSED;
     }
+    if (status == RH_OK && move->destination.facts.exists == RH_NO) {
+        rh_fail(err, RH_E_MISMATCH, "the destination '%s' isn't there any more", move->destination.facts.address);
+        rh_error_hint(err, "bring it back, or give the move up with 'rehome rollback', then run it again");
+        err->side = RH_SIDE_DESTINATION;
+        return RH_E_MISMATCH;
+    }
     if (status == RH_OK && repair)
         status = refuse_owner(&move->destination, err);
     if (status == RH_OK && repair)

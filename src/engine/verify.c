@@ -37,56 +37,6 @@ struct pass {
     bool source_still;
 };
 
-/* One side's records of a range in order. */
-struct stream {
-    struct side *side;
-    struct rh_ctx *ctx;
-    struct rh_session *session;
-    struct rh_scan *scan;
-    struct rh_batch batch;
-    size_t at;
-    bool ended;
-};
-
-static enum rh_status stream_open(
-    struct stream *stream, struct move_run *move, struct side *side, struct rh_ctx *ctx, const struct range *range)
-{
-    *stream = (struct stream){.side = side, .ctx = ctx};
-    const struct rh_range bounds = {.from = range->state.from, .to = range->state.to};
-    enum rh_status status = side_session(side, ctx, RH_ROLE_READ, &stream->session);
-    if (status == RH_OK)
-        status =
-            side_scan_open(side, ctx, stream->session, &move->dataset, bounds, (struct rh_bytes){0}, 0, &stream->scan);
-    return status;
-}
-
-static void stream_close(struct stream *stream)
-{
-    side_scan_close(stream->scan);
-    side_session_close(stream->session);
-    rh_batch_done(&stream->batch);
-}
-
-/* The record under the cursor, hashed; NULL at the end. */
-static enum rh_status
-stream_peek(struct stream *stream, const struct move_run *move, const struct rh_record **ret_record)
-{
-    if (!stream->ended && stream->at == stream->batch.count) {
-        stream->at = 0;
-        enum rh_status status =
-            side_scan_next(stream->side, stream->ctx, stream->scan, BATCH_BYTES, BATCH_RECORDS, &stream->batch);
-        if (status == RH_END)
-            stream->ended = true;
-        else if (status != RH_OK)
-            return status;
-        for (size_t i = 0; !stream->ended && i < stream->batch.count; i++)
-            stream->batch.records[i].hash =
-                rh_digest_record(&move->digest, move->dataset.name, &stream->batch.records[i]);
-    }
-    *ret_record = stream->ended ? NULL : &stream->batch.records[stream->at];
-    return RH_OK;
-}
-
 static void found_done(struct range_found *found)
 {
     rh_arena_done(&found->arena);
@@ -123,9 +73,9 @@ static enum rh_status compare_range(struct move_run *move,
 {
     for (;;) {
         const struct rh_record *left = NULL, *right = NULL;
-        enum rh_status status = stream_peek(source, move, &left);
+        enum rh_status status = stream_peek(source, &left);
         if (status == RH_OK)
-            status = stream_peek(destination, move, &right);
+            status = stream_peek(destination, &right);
         if (status != RH_OK || (!left && !right))
             return status;
         const int order = !left ? 1 : !right ? -1 : rh_bytes_compare(left->key, right->key);
@@ -195,11 +145,12 @@ static enum rh_status verify_range(struct lane *lane, struct rh_ctx *ctx, struct
 {
     struct pass *pass = lane->user;
     struct stream source = {0}, destination = {0};
+    const struct rh_range bounds = {.from = range->state.from, .to = range->state.to};
     struct range_found found = {0};
     rh_crash_point("verify");
-    enum rh_status status = stream_open(&source, lane->move, &lane->move->source, ctx, range);
+    enum rh_status status = stream_open(&source, lane->move, &lane->move->source, ctx, bounds, 0);
     if (status == RH_OK)
-        status = stream_open(&destination, lane->move, &lane->move->destination, ctx, range);
+        status = stream_open(&destination, lane->move, &lane->move->destination, ctx, bounds, 0);
     if (status == RH_OK)
         status = compare_range(lane->move, &source, &destination, &found, ctx->err);
     stream_close(&source);

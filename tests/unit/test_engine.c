@@ -182,6 +182,13 @@ static void test_conflict_is_refused_before_anything(void **state)
     assert_int_equal(rh_memory_count("dst"), 1);
     holds("dst", "logical/3/k00003", "somebody's");
     holds("src", RH_KV_MARKER, "-");
+    /* nothing was written, so nothing is under way */
+    struct rh_plan *plan = NULL;
+    rh_auto_buf struct rh_buf json = RH_BUF_INIT;
+    assert_int_equal(rh_plan_load(plan_path, rh_drivers(), &plan, &last), RH_OK);
+    assert_int_equal(rh_engine_report(plan, &json, &last), RH_OK);
+    assert_non_null(strstr(rh_buf_cstr(&json), "\"state\": \"new\""));
+    rh_plan_free(plan);
 }
 
 static void test_keep_equal(void **state)
