@@ -113,7 +113,7 @@ def read_tree(path, crashed=False, torn=None):
                     raise AssertionError(f"no whole value in {full!r}") from None
                 torn.append(key)
                 continue
-            found[key] = base64.b64decode(content["Value"], validate=True)
+            found[key] = None if content["Value"] is None else base64.b64decode(content["Value"], validate=True)
     return found
 
 

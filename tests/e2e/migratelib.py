@@ -69,7 +69,7 @@ def tree_read(path, running=False):
             with open(full, "rb") as file:
                 content = json.load(file)
             assert list(content) == ["Value"], full
-            found[(b"" if part == b"." else part + b"/") + name[1:]] = base64.b64decode(content["Value"], validate=True)
+            found[(b"" if part == b"." else part + b"/") + name[1:]] = None if content["Value"] is None else base64.b64decode(content["Value"], validate=True)
         if folder != top and not running:
             assert folders or files, f"an empty folder: {folder!r}"
     return found

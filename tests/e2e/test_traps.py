@@ -283,21 +283,14 @@ def test_null_value_is_carried_between_tables(home, db):
     assert db.read("other") == {**PLAIN, b"logical/null": None}
 
 
-def test_null_value_is_refused_for_files_by_name_and_can_be_undone(home, db):
+def test_null_value_travels_to_files_and_back(home, db):
     db.fill(PLAIN)
-    db.sql("INSERT INTO vault.vault VALUES ('logical/null', NULL)")
-    move = Move(home, db.stanza(), tree(home / "dst"))
-    refused(move.migrate(), b"logical/null")
-    assert move.run("rollback", str(move.file)).code == OK
-    assert not (home / "dst").exists() and db.read() == {**PLAIN, b"logical/null": None}
-
-
-@pytest.mark.xfail(reason="the survey reads keys only and can't see a NULL; it is refused while copying", strict=True)
-def test_null_value_is_refused_before_anything_is_written(home, db):
-    db.fill(PLAIN)
-    db.sql("INSERT INTO vault.vault VALUES ('logical/null', NULL)")
-    move = Move(home, db.stanza(), tree(home / "dst"))
-    refuse_both(move, Sides([home / "dst"], db), b"logical/null")
+    db.sql("INSERT INTO vault.vault VALUES ('logical/null', NULL), ('logical/nothing', '')")
+    assert Move(home, db.stanza(), tree(home / "dst")).migrate().code == OK
+    assert (home / "dst/logical/_null").read_bytes() == b'{"Value":null}\n'
+    assert (home / "dst/logical/_nothing").read_bytes() == b'{"Value":""}\n'
+    assert Move(home, tree(home / "dst"), db.stanza(table="back"), name="back.hcl").migrate().code == OK
+    assert db.read("back") == {**PLAIN, b"logical/null": None, b"logical/nothing": b""}
 
 
 # --- names ---

@@ -27,10 +27,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (value.size > rh_file_entry_bound(size))
         abort(); /* the bound is never too small */
-    if (rh_file_entry_add(&text, rh_buf_bytes(&value), NULL) != RH_OK)
+    const bool is_null = !base64.data;
+    const struct rh_field field = {.tag = is_null ? RH_TAG_NULL : RH_TAG_BYTES, .value = rh_buf_bytes(&value)};
+    if (rh_file_entry_add(&text, &field, NULL) != RH_OK)
         return 0;
     if (rh_file_entry_parse(text.data, text.size, &base64, &reason) != RH_OK ||
-        rh_base64_decode(&again, base64, NULL) != RH_OK || !rh_bytes_equal(rh_buf_bytes(&value), rh_buf_bytes(&again)))
+        rh_base64_decode(&again, base64, NULL) != RH_OK || is_null != !base64.data ||
+        !rh_bytes_equal(rh_buf_bytes(&value), rh_buf_bytes(&again)))
         abort();
     return 0;
 }

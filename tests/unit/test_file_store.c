@@ -220,9 +220,10 @@ static enum rh_status parse(const char *text, struct rh_buf *value)
     assert_non_null(exact);
     memcpy(exact, text, strlen(text));
     enum rh_status status = rh_file_entry_parse((uint8_t *)exact, strlen(text), &base64, &reason);
-    if (status == RH_OK)
+    if (status == RH_OK) {
+        assert_int_equal(base64.data == NULL, strstr(text, "\"Value\":null") != NULL); /* NULL isn't empty */
         status = rh_base64_decode(value, base64, NULL);
-    else
+    } else
         assert_non_null(reason);
     free(exact);
     return status;
@@ -547,15 +548,21 @@ static void test_underscore_rival(void **state)
     assert_keys(place, (const char *const[]){"x/b", "y/_b/c", NULL});
 }
 
-static void test_null_value_is_refused(void **state)
+static void test_null_value_stays_null(void **state)
 {
     struct place *place = *state;
-    rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
-    assert_non_null(rh_batch_add_kv(&batch, rh_bytes_text("k"), rh_bytes("", 0), true));
+    enum rh_commit commit = RH_COMMIT_UNKNOWN;
+    const struct rh_bytes keys[] = {rh_bytes_text("k"), rh_bytes_text("l")};
+    rh_auto_batch struct rh_batch batch = RH_BATCH_INIT, found = RH_BATCH_INIT;
+    assert_non_null(rh_batch_add_kv(&batch, keys[0], rh_bytes("", 0), true));
+    assert_non_null(rh_batch_add_kv(&batch, keys[1], rh_bytes("", 0), false));
     assert_ok(place, driver->write->begin(&place->ctx, place->session, &kv, &digest_key));
-    assert_int_equal(driver->write->put(&place->ctx, place->session, &batch, RH_PUT_CREATE), RH_E_LIMIT);
-    driver->write->abort(place->session);
-    assert_keys(place, (const char *const[]){NULL});
+    assert_ok(place, driver->write->put(&place->ctx, place->session, &batch, RH_PUT_CREATE));
+    assert_ok(place, driver->write->commit(&place->ctx, place->session, &commit));
+    assert_ok(place, driver->read->get(&place->ctx, place->session, &kv, keys, 2, &found));
+    assert_int_equal(found.count, 2);
+    assert_int_equal(found.records[0].fields[0].tag, RH_TAG_NULL);
+    assert_int_equal(found.records[1].fields[0].tag, RH_TAG_BYTES);
 }
 
 static void test_remove_prunes_folders(void **state)
@@ -862,7 +869,7 @@ int main(int argc, char **argv)
         CASE(test_absent_root),
         CASE(test_fits),
         CASE(test_underscore_rival),
-        CASE(test_null_value_is_refused),
+        CASE(test_null_value_stays_null),
         CASE(test_remove_prunes_folders),
         CASE(test_leftovers_of_our_own),
         CASE(test_temp_folder_hides_no_data),

@@ -298,8 +298,11 @@ enum rh_status rh_file_entry_parse(uint8_t *text, size_t size, struct rh_bytes *
     return RH_OK;
 }
 
-enum rh_status rh_file_entry_add(struct rh_buf *out, struct rh_bytes value, struct rh_error *err)
+enum rh_status rh_file_entry_add(struct rh_buf *out, const struct rh_field *field, struct rh_error *err)
 {
+    if (field->tag == RH_TAG_NULL)
+        return rh_buf_text(out, "{\"Value\":null}\n", err);
+    const struct rh_bytes value = field->value;
     size_t text_size = (value.size / 3 + 1) * 4;
     enum rh_status status = rh_buf_reserve(out, text_size + 16, err);
     if (status == RH_OK)

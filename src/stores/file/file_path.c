@@ -214,7 +214,7 @@ add_record(struct file_session *session, struct rh_bytes key, struct rh_batch *b
     struct rh_record *record = rh_batch_add(batch);
     if (!record)
         return rh_fail_memory(err);
-    *field = (struct rh_field){.tag = RH_TAG_BYTES, .value = rh_bytes(value, size)};
+    *field = (struct rh_field){.tag = text.data ? RH_TAG_BYTES : RH_TAG_NULL, .value = rh_bytes(value, size)};
     record->key = name;
     record->fields = field;
     record->field_count = 1;

@@ -299,10 +299,10 @@ put_record(struct file_session *session, struct rh_record *record, enum rh_put_m
         return rh_fail(err, RH_E_LIMIT, "write '%s': %s", RH_SHOW(record->key), why);
     if (record->field_count != 1)
         return rh_fail(err, RH_E_INTERNAL, "write '%s': a record here has one field", RH_SHOW(record->key));
-    if (record->fields[0].tag != RH_TAG_BYTES)
-        return rh_fail(err, RH_E_LIMIT, "write '%s': a file can't hold a value that is NULL", RH_SHOW(record->key));
+    if (record->fields[0].tag != RH_TAG_BYTES && record->fields[0].tag != RH_TAG_NULL)
+        return rh_fail(err, RH_E_LIMIT, "write '%s': a file holds bytes or NULL", RH_SHOW(record->key));
     rh_buf_clear(&session->encode);
-    enum rh_status status = rh_file_entry_add(&session->encode, record->fields[0].value, err);
+    enum rh_status status = rh_file_entry_add(&session->encode, &record->fields[0], err);
     if (status == RH_OK)
         status = temp_write(session, op, err);
     if (session->encode.capacity > (4u << 20))
