@@ -8,6 +8,7 @@ enum { PIPE_BATCHES = QUEUE_BATCHES + 2 };
  */
 struct pipe {
     struct move_run *move;
+    struct lane *lane;
     struct range *range;
     const atomic_bool *stop;
     pthread_mutex_t lock;
@@ -85,7 +86,7 @@ static enum rh_status read_range(struct pipe *pipe, struct rh_ctx *ctx)
     enum rh_status status =
         rh_buf_add(&after, pipe->range->state.resume.data, pipe->range->state.resume.size, ctx->err);
     if (status == RH_OK)
-        status = side_session(&move->source, ctx, RH_ROLE_READ, &session);
+        status = lane_session(&pipe->lane->source, &move->source, ctx, RH_ROLE_READ, &session);
     if (status == RH_OK)
         status = side_scan_open(&move->source, ctx, session, &move->dataset, bounds, rh_buf_bytes(&after), 0, &scan);
     struct rh_batch *batch;
@@ -98,7 +99,8 @@ static enum rh_status read_range(struct pipe *pipe, struct rh_ctx *ctx)
         pipe_push(pipe);
     }
     side_scan_close(scan);
-    side_session_close(session);
+    /* one that didn't come to its end has rows on their way still */
+    lane_session_leave(&pipe->lane->source, session, status == RH_END ? RH_OK : RH_E_CANCELLED);
     return status;
 }
 
@@ -114,7 +116,8 @@ static void *reader_main(void *user)
 static enum rh_status write_range(struct pipe *pipe, struct batch_writer *writer, struct rh_ctx *ctx)
 {
     struct rh_engine *engine = pipe->move->engine;
-    enum rh_status status = side_session(&pipe->move->destination, ctx, RH_ROLE_WRITE, &writer->session);
+    enum rh_status status =
+        lane_session(&pipe->lane->writer, &pipe->move->destination, ctx, RH_ROLE_WRITE, &writer->session);
     struct rh_batch *batch;
     while (status == RH_OK && (batch = pipe_full_batch(pipe))) {
         status = rh_ctx_check(ctx);
@@ -126,14 +129,14 @@ static enum rh_status write_range(struct pipe *pipe, struct batch_writer *writer
         atomic_fetch_add_explicit(&engine->bytes_done, batch->bytes, memory_order_relaxed);
         pipe_pop(pipe);
     }
-    side_session_close(writer->session);
+    lane_session_leave(&pipe->lane->writer, writer->session, status);
     return status;
 }
 
 /* A lane's work on one range: reader in a thread of its own, writer here. */
 static enum rh_status copy_range(struct lane *lane, struct rh_ctx *ctx, struct range *range)
 {
-    struct pipe pipe = {.move = lane->move, .range = range, .stop = lane->stop};
+    struct pipe pipe = {.move = lane->move, .lane = lane, .range = range, .stop = lane->stop};
     struct batch_writer writer;
     enum rh_status status = batch_writer_init(&writer, lane->move, ctx->err);
     if (status != RH_OK) {

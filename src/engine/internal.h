@@ -127,12 +127,13 @@ enum rh_status side_scan_next(struct side *side,
                               struct rh_batch *batch);
 void side_scan_close(struct rh_scan *scan);
 
-/* One side's records in order, a batch at a time, on a session of its own; hashed where their values are read. */
+/* One side's records in order, a batch at a time, on a session of its own or one that is kept (lane_session); hashed
+ * where their values are read. */
 struct stream {
     struct side *side;
     struct move_run *move;
     struct rh_ctx *ctx;
-    struct rh_session *session;
+    struct rh_session *session, **kept; /* kept: where the session comes from, and goes after a scan that ended */
     struct rh_scan *scan;
     struct rh_batch batch;
     size_t at; /* the record under the cursor; the reader moves it on */
@@ -144,6 +145,7 @@ enum rh_status stream_open(struct stream *stream,
                            struct move_run *move,
                            struct side *side,
                            struct rh_ctx *ctx,
+                           struct rh_session **kept, /* NULL: none */
                            struct rh_range range,
                            unsigned flags);
 /* The record under the cursor, NULL at the end; good until the next peek behind it. */
@@ -233,7 +235,17 @@ struct lane {
     struct move_run *move;
     const atomic_bool *stop;
     void *user;
+    /* what a range that went well left for the lane's next one; NULL: none */
+    struct rh_session *source, *destination, *writer;
 };
+/* A session that the lane kept, or a new one. */
+enum rh_status lane_session(struct rh_session **kept,
+                            struct side *side,
+                            struct rh_ctx *ctx,
+                            enum rh_role role,
+                            struct rh_session **ret_session);
+/* Keeps a session after work that ended with RH_OK, else closes it. NULL is fine. */
+void lane_session_leave(struct rh_session **kept, struct rh_session *session, enum rh_status status);
 typedef enum rh_status lane_work(struct lane *lane, struct rh_ctx *ctx, struct range *range);
 enum rh_status lanes_run(struct move_run *move,
                          bool (*wanted)(const struct range *range),

@@ -20,6 +20,24 @@ struct lanes {
     struct rh_error failure; /* the first one; under lock */
 };
 
+enum rh_status lane_session(
+    struct rh_session **kept, struct side *side, struct rh_ctx *ctx, enum rh_role role, struct rh_session **ret_session)
+{
+    if (!*kept)
+        return side_session(side, ctx, role, ret_session);
+    *ret_session = *kept;
+    *kept = NULL;
+    return RH_OK;
+}
+
+void lane_session_leave(struct rh_session **kept, struct rh_session *session, enum rh_status status)
+{
+    if (status == RH_OK && session && !*kept)
+        *kept = session;
+    else
+        side_session_close(session);
+}
+
 /* The next range that is wanted and not taken, or NULL. */
 static struct range *take_range(struct lanes *lanes)
 {
@@ -45,15 +63,14 @@ static bool wait_to_retry(struct lanes *lanes, int64_t duration_us)
 }
 
 /* Works on one range until it is done, fails for good, or the retry time is over. */
-static enum rh_status work_on(struct lanes *lanes, struct range *range, struct rh_error *err)
+static enum rh_status work_on(struct lanes *lanes, struct lane *lane, struct range *range, struct rh_error *err)
 {
-    struct lane lane = {.move = lanes->move, .stop = &lanes->stop, .user = lanes->user};
     int64_t give_up_us = 0, pause_us = 100 * 1000;
     for (;;) {
         const uint64_t batches = range->state.batches;
         *err = (struct rh_error){0};
         struct rh_ctx ctx = {.cancel = &lanes->stop, .err = err};
-        enum rh_status status = lanes->work(&lane, &ctx, range);
+        enum rh_status status = lanes->work(lane, &ctx, range);
         if (status == RH_OK || err->retry == RH_RETRY_NEVER || status == RH_E_CANCELLED)
             return status;
         const int64_t now = rh_clock_us();
@@ -73,10 +90,11 @@ static enum rh_status work_on(struct lanes *lanes, struct range *range, struct r
 static void *lane_main(void *user)
 {
     struct lanes *lanes = user;
+    struct lane lane = {.move = lanes->move, .stop = &lanes->stop, .user = lanes->user};
     struct rh_error err = {0};
     struct range *range;
     while ((range = take_range(lanes))) {
-        enum rh_status status = work_on(lanes, range, &err);
+        enum rh_status status = work_on(lanes, &lane, range, &err);
         if (status == RH_OK)
             continue;
         pthread_mutex_lock(&lanes->lock);
@@ -86,6 +104,9 @@ static void *lane_main(void *user)
         pthread_mutex_unlock(&lanes->lock);
         atomic_store(&lanes->stop, true);
     }
+    side_session_close(lane.source);
+    side_session_close(lane.destination);
+    side_session_close(lane.writer);
     pthread_mutex_lock(&lanes->lock);
     lanes->running--;
     pthread_cond_signal(&lanes->ended);

@@ -119,14 +119,16 @@ enum rh_status stream_open(struct stream *stream,
                            struct move_run *move,
                            struct side *side,
                            struct rh_ctx *ctx,
+                           struct rh_session **kept,
                            struct rh_range range,
                            unsigned flags)
 {
-    *stream =
-        (struct stream){.side = side, .move = move, .ctx = ctx, .flags = flags, .ended = side->facts.exists == RH_NO};
+    *stream = (struct stream){
+        .side = side, .move = move, .ctx = ctx, .kept = kept, .flags = flags, .ended = side->facts.exists == RH_NO};
     if (stream->ended)
         return RH_OK;
-    enum rh_status status = side_session(side, ctx, RH_ROLE_READ, &stream->session);
+    struct rh_session *none = NULL;
+    enum rh_status status = lane_session(kept ? kept : &none, side, ctx, RH_ROLE_READ, &stream->session);
     if (status == RH_OK)
         status = side_scan_open(side, ctx, stream->session, &move->dataset, range, (struct rh_bytes){0}, flags,
                                 &stream->scan);
@@ -160,6 +162,9 @@ enum rh_status stream_peek(struct stream *stream, const struct rh_record **ret_r
 void stream_close(struct stream *stream)
 {
     side_scan_close(stream->scan);
-    side_session_close(stream->session);
+    if (stream->kept)
+        lane_session_leave(stream->kept, stream->session, stream->ended ? RH_OK : RH_E_CANCELLED);
+    else
+        side_session_close(stream->session);
     rh_batch_done(&stream->batch);
 }

@@ -278,9 +278,9 @@ enum rh_status survey_run(struct move_run *move, struct survey *survey, struct r
     const uint64_t source_most = move->source.facts.limits.value_bytes;
     if (source_most == 0 || (most && source_most > most))
         flags |= RH_SCAN_SIZES;
-    enum rh_status status = stream_open(&source, move, &move->source, &ctx, all, flags);
+    enum rh_status status = stream_open(&source, move, &move->source, &ctx, NULL, all, flags);
     if (status == RH_OK)
-        status = stream_open(&destination, move, &move->destination, &ctx, all, RH_SCAN_KEYS_ONLY);
+        status = stream_open(&destination, move, &move->destination, &ctx, NULL, all, RH_SCAN_KEYS_ONLY);
     if (status == RH_OK)
         status = merge(move, survey, &source, &destination, err);
     stream_close(&source);

@@ -148,9 +148,9 @@ static enum rh_status verify_range(struct lane *lane, struct rh_ctx *ctx, struct
     const struct rh_range bounds = {.from = range->state.from, .to = range->state.to};
     struct range_found found = {0};
     rh_crash_point("verify");
-    enum rh_status status = stream_open(&source, lane->move, &lane->move->source, ctx, bounds, 0);
+    enum rh_status status = stream_open(&source, lane->move, &lane->move->source, ctx, &lane->source, bounds, 0);
     if (status == RH_OK)
-        status = stream_open(&destination, lane->move, &lane->move->destination, ctx, bounds, 0);
+        status = stream_open(&destination, lane->move, &lane->move->destination, ctx, &lane->destination, bounds, 0);
     if (status == RH_OK)
         status = compare_range(lane->move, &source, &destination, &found, ctx->err);
     stream_close(&source);
