@@ -91,7 +91,7 @@ static enum rh_status read_range(struct pipe *pipe, struct rh_ctx *ctx)
         status = side_scan_open(&move->source, ctx, session, &move->dataset, bounds, rh_buf_bytes(&after), 0, &scan);
     struct rh_batch *batch;
     while (status == RH_OK && (batch = pipe_free_batch(pipe))) {
-        status = side_scan_next(&move->source, ctx, scan, BATCH_BYTES, BATCH_RECORDS, batch);
+        status = side_scan_next(&move->source, ctx, scan, engine_batch_bytes(move), BATCH_RECORDS, batch);
         if (status != RH_OK)
             break;
         for (size_t i = 0; i < batch->count; i++)

@@ -18,6 +18,14 @@ int64_t engine_lanes(const struct move_run *move)
     return asked > 0 ? asked : LANES_DEFAULT;
 }
 
+size_t engine_batch_bytes(const struct move_run *move)
+{
+    const int64_t budget = move->plan->memory_bytes, share = budget / (engine_lanes(move) * BATCH_SHARES);
+    if (budget <= 0 || share > BATCH_BYTES)
+        return BATCH_BYTES;
+    return share < BATCH_BYTES_LEAST ? BATCH_BYTES_LEAST : (size_t)share;
+}
+
 int64_t engine_retry_us(const struct rh_engine *engine)
 {
     return engine->args.retry_us < 0 ? RETRY_DEFAULT_US : engine->args.retry_us;

@@ -12,7 +12,9 @@
 #include <stdio.h>
 
 enum {
-    BATCH_BYTES = 1024 * 1024,
+    BATCH_BYTES = 1024 * 1024, /* unless the budget is too small for it */
+    BATCH_BYTES_LEAST = 8 * 1024,
+    BATCH_SHARES = 16, /* a lane's memory in batches: those in its queue, what becomes of one on its way, slack */
     BATCH_RECORDS = 4096,
     KEYS_BATCH_RECORDS = 8192,
     QUEUE_BATCHES = 2, /* read ahead per lane, besides the one being read and the one being written */
@@ -94,6 +96,8 @@ enum rh_status engine_journal_name(struct rh_engine *engine, struct rh_buf *ret_
 enum rh_status engine_journal_need(struct rh_engine *engine, unsigned flags, struct rh_error *err);
 enum rh_status engine_provider_need(struct rh_engine *engine, struct rh_error *err);
 int64_t engine_lanes(const struct move_run *move);
+/* How large a batch may grow, so that all lanes stay within the plan's memory. */
+size_t engine_batch_bytes(const struct move_run *move);
 int64_t engine_retry_us(const struct rh_engine *engine);
 
 /* --- side.c --- */
