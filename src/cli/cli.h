@@ -110,6 +110,7 @@ struct rh_findings {
     bool facts; /* show facts as a table */
     bool quiet; /* only problems and records */
     uint64_t problems, warnings, records, members;
+    char last_problem[1024];
     struct rh_fact_row *rows;
     size_t row_count;
     FILE *held; /* with facts: what comes after the table */
@@ -127,7 +128,7 @@ json_t *rh_view_load(const struct rh_plan *plan, enum rh_status *ret_status, str
 void rh_view_status(FILE *out, const json_t *report);
 /* "moved 3,000 records ...": the closing words of a run. */
 void rh_view_summary(FILE *out, const json_t *report);
-/* After a failure: what stands now and which command continues. `again` is the command that resumes. */
+/* After a failure: what stands now and which command continues. `again` is the command that resumes the move. */
 void rh_view_standing(FILE *out, const json_t *report, const char *again, const char *plan_path);
 
 /* --- job.c: what all commands that work on a plan share --- */
@@ -135,7 +136,7 @@ struct rh_job {
     const struct rh_command *command;
     const struct rh_options *options;
     const char *plan_path;
-    const char *again; /* the command line that continues this one, for messages; NULL: "rehome NAME PLAN" */
+    const char *again; /* the command line that resumes the move, for messages; NULL: "rehome run PLAN" */
     struct rh_plan *plan;
     struct rh_engine *engine;
     struct rh_findings findings;
@@ -152,6 +153,8 @@ enum rh_exit rh_job_open(struct rh_job *job,
 /* Opens the engine, does `verb` with progress, prints what was found and how it went. */
 enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job *job, struct rh_error *err));
 void rh_job_close(struct rh_job *job);
+/* The JSON answer to a command line that is wrong. */
+void rh_job_usage(const struct rh_command *command, const struct rh_error *err);
 /* Prints an error (as JSON too where asked for) and gives its exit code. */
 enum rh_exit rh_job_fail(const struct rh_job *job, const struct rh_error *err);
 const char *rh_exit_name(enum rh_exit code);

@@ -18,7 +18,7 @@ static void closing(const struct rh_job *job, enum rh_exit code)
 {
     unsigned long long problems = job->findings.problems;
     if (problems)
-        printf("%llu problem%s\n", problems, problems == 1 ? "" : "s");
+        printf("%llu problem%s named above\n", problems, problems == 1 ? "" : "s");
     else if (code == RH_EXIT_OK)
         puts("nothing stands in the way");
 }

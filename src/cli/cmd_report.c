@@ -32,17 +32,25 @@ static enum rh_status deliver(const json_t *report, const char *path, struct rh_
     return status;
 }
 
+/* There is nothing to report on. */
+static enum rh_status nothing_run(const struct rh_plan *plan, struct rh_error *err)
+{
+    rh_fail(err, RH_E_REFUSED, "report: nothing was run yet with this plan: there is no journal in '%s'",
+            plan->state_dir);
+    rh_error_hint(err, "'rehome run' begins; another --state-dir may hold the journal");
+    return RH_E_REFUSED;
+}
+
 /* Reads the journal and prints all of it that is meant for people. */
 static enum rh_exit report(const struct rh_command *command, const struct rh_options *values)
 {
     struct rh_job job;
     enum rh_exit code = rh_job_open(&job, command, values, rh_options_text(values, "plan"));
-    job.json = false; /* an error is told in words: stdout belongs to the report */
     if (code == RH_EXIT_OK) {
         enum rh_status status;
         json_t *data = rh_view_load(job.plan, &status, &job.err);
         if (status == RH_NOT_FOUND)
-            status = rh_fail(&job.err, RH_E_USAGE, "report: nothing was run yet with this plan");
+            status = nothing_run(job.plan, &job.err);
         if (status == RH_OK)
             status = deliver(data, rh_options_text(values, "output"), &job.err);
         if (status != RH_OK)

@@ -7,7 +7,7 @@ static const struct rh_option options[] = {
     RH_OPTION_STATE_DIR,
     {.name = "repair",
       .type = RH_OPT_BOOL,
-      .help = "write records that differ or are missing anew; only what is still ours"},
+      .help = "write records that differ or are missing anew, where the source is unchanged"},
     RH_OPTION_PARALLEL,
     RH_OPTION_RETRY,
     RH_OPTION_JSON,
@@ -55,7 +55,7 @@ const struct rh_command rh_cmd_verify = {
     .usage = "[OPTIONS] PLAN",
     .detail =
         "Reads both sides anew and compares keyed 128-bit sums; where they differ it names the records. --repair\n"
-        "writes those anew, but never over a value that somebody else has written since.",
+        "writes those anew where the source is as it was copied, unless they change again meanwhile.",
     .options = options,
     .run = verify,
 };

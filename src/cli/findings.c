@@ -120,7 +120,7 @@ static void facts_print(struct rh_findings *findings)
 /* "problem: destination: text", the record it is about, and the remedy. */
 static void finding_print(FILE *out, const struct rh_finding *finding)
 {
-    static const char *const kinds[] = {"fact", "warning", "problem", NULL};
+    static const char *const kinds[] = {"note", "warning", "problem", NULL};
     static const char *const sides[] = {"", "source: ", "destination: "};
     const char *kind = kinds[finding->kind] ? kinds[finding->kind] : finding->what;
     fprintf(out, "%s: ", kind);
@@ -192,6 +192,13 @@ static FILE *held_get(struct rh_findings *findings)
     return findings->held ? findings->held : findings->out;
 }
 
+/* A fact that says what a command did, or why it did nothing; others are shown by check alone. */
+static bool is_note(const struct rh_finding *finding)
+{
+    return strcmp(finding->what, "complete") == 0 || strcmp(finding->what, "nothing") == 0 ||
+           strcmp(finding->what, "recovered") == 0;
+}
+
 void rh_findings_add(void *user, const struct rh_finding *finding)
 {
     struct rh_findings *findings = user;
@@ -199,7 +206,10 @@ void rh_findings_add(void *user, const struct rh_finding *finding)
     findings->problems += finding->kind == RH_FINDING_PROBLEM;
     findings->warnings += finding->kind == RH_FINDING_WARNING;
     findings->records += finding->kind == RH_FINDING_RECORD;
-    if (fact && !findings->facts && !findings->json)
+    if (finding->kind == RH_FINDING_PROBLEM)
+        snprintf(findings->last_problem, sizeof findings->last_problem, "%s", finding->text ? finding->text : "");
+    bool note = fact && is_note(finding) && !findings->quiet;
+    if (fact && !note && !findings->facts && !findings->json)
         return;
     if (finding->kind == RH_FINDING_WARNING && findings->quiet)
         return;
@@ -210,7 +220,7 @@ void rh_findings_add(void *user, const struct rh_finding *finding)
     rh_talk_lock();
     if (findings->json) {
         finding_json(findings, finding);
-    } else if (fact) {
+    } else if (fact && findings->facts) {
         fact_keep(findings, finding);
     } else {
         finding_print(findings->facts ? held_get(findings) : findings->out, finding);

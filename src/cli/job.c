@@ -7,16 +7,16 @@
 static const struct {
     const char *name, *summary;
 } exits[] = {
-    [RH_EXIT_OK] = {"ok",          "done"                                                                },
-    [RH_EXIT_USAGE] = {"usage",       "the command line is wrong"                                           },
-    [RH_EXIT_PLAN] = {"plan",        "the plan or configuration file is wrong"                             },
-    [RH_EXIT_SOURCE] = {"source",      "the source failed"                                                   },
-    [RH_EXIT_DESTINATION] = {"destination", "the destination failed"                                              },
-    [RH_EXIT_MISMATCH] = {"mismatch",    "the two sides are not equal, or the source changed meanwhile"        },
-    [RH_EXIT_LOCKED] = {"locked",      "somebody else is at work on the plan or on a store"                  },
-    [RH_EXIT_INTERRUPTED] = {"interrupted", "stopped before the end; the same command resumes"                    },
-    [RH_EXIT_REFUSED] = {"refused",     "a check said no; nothing was written"                                },
-    [RH_EXIT_INTERNAL] = {"internal",    "out of memory, a full disk of ours, a broken promise of our own code"},
+    [RH_EXIT_OK] = {"ok",          "done"                                                                    },
+    [RH_EXIT_USAGE] = {"usage",       "the command line is wrong"                                               },
+    [RH_EXIT_PLAN] = {"plan",        "the plan or configuration file is wrong"                                 },
+    [RH_EXIT_SOURCE] = {"source",      "the source failed"                                                       },
+    [RH_EXIT_DESTINATION] = {"destination", "the destination failed"                                                  },
+    [RH_EXIT_MISMATCH] = {"mismatch",    "the two sides are not equal, or the source changed meanwhile"            },
+    [RH_EXIT_LOCKED] = {"locked",      "somebody else is at work on the plan or on a store"                      },
+    [RH_EXIT_INTERRUPTED] = {"interrupted", "stopped before the end; the same command resumes"                        },
+    [RH_EXIT_REFUSED] = {"refused",     "a check said no; nothing was written"                                    },
+    [RH_EXIT_INTERNAL] = {"internal",    "the state folder or the seal failed, out of memory, a mistake of our own"},
 };
 
 const char *rh_exit_name(enum rh_exit code)
@@ -71,6 +71,13 @@ enum rh_exit rh_job_fail(const struct rh_job *job, const struct rh_error *err)
     return code;
 }
 
+void rh_job_usage(const struct rh_command *command, const struct rh_error *err)
+{
+    const struct rh_job job = {.command = command, .started_us = rh_clock_us()};
+    fputs("{\n  \"findings\": [", stdout);
+    answer_end(&job, RH_EXIT_USAGE, err, NULL);
+}
+
 enum rh_exit rh_job_open(struct rh_job *job,
                          const struct rh_command *command,
                          const struct rh_options *options,
@@ -107,18 +114,34 @@ enum rh_exit rh_job_open(struct rh_job *job,
 }
 
 /* After a failure: what stands and how to go on. A refusal that wrote nothing needs no words about that. */
-static void job_standing(const struct rh_job *job, const json_t *report)
+static void job_standing(const struct rh_job *job, const json_t *report, enum rh_status report_status)
 {
     char again[512];
-    snprintf(again, sizeof again, "rehome %s %s", job->command->name, job->plan_path);
+    snprintf(again, sizeof again, "rehome run %s", job->plan_path);
     if (rh_talk_is_json()) {
         rh_log(RH_LOG_INFO, "what was done is in the report; the same command goes on",
                {"go_on", job->again ? job->again : again}, {"plan", job->plan_path});
         return;
     }
     rh_talk_lock();
-    rh_view_standing(stderr, report, job->again ? job->again : again, job->plan_path);
+    if (report)
+        rh_view_standing(stderr, report, job->again ? job->again : again, job->plan_path);
+    else if (report_status == RH_NOT_FOUND)
+        fputs("  nothing was written by this plan\n", stderr);
+    else
+        fputs("  what this plan has written can't be told: its journal can't be read\n", stderr);
     rh_talk_unlock();
+}
+
+/* Whether the error's words stand on stderr or in the list already. */
+static bool job_told(const struct rh_job *job)
+{
+    enum rh_status status = job->err.status;
+    if (job->findings.problems == 0)
+        return false;
+    if (job->command == &rh_cmd_check && (status == RH_E_REFUSED || status == RH_E_LOCKED))
+        return true;
+    return !job->json && !rh_talk_is_json() && strcmp(job->findings.last_problem, job->err.text) == 0;
 }
 
 enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job *job, struct rh_error *err))
@@ -140,14 +163,14 @@ enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job
     rh_engine_close(job->engine); /* before the report is read: the journal is whole then */
     job->engine = NULL;
     enum rh_exit code = status == RH_OK ? RH_EXIT_OK : rh_engine_exit(&job->err);
-    bool told = job->findings.problems > 0 && job->err.status == RH_E_REFUSED && job->command == &rh_cmd_check;
+    bool told = job_told(job);
     if (status != RH_OK && !told)
         rh_talk_error(&job->err);
     struct rh_error report_err = {.status = RH_OK};
     enum rh_status report_status;
     json_t *report = rh_view_load(job->plan, &report_status, &report_err);
     if (status != RH_OK && job->command != &rh_cmd_check && (opened || report_status == RH_OK))
-        job_standing(job, report);
+        job_standing(job, report, report_status);
     if (job->json)
         answer_end(job, code, status == RH_OK ? NULL : &job->err, report);
     json_decref(report);

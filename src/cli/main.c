@@ -60,6 +60,18 @@ static bool help_wanted(int argc, char **argv)
     return false;
 }
 
+/* --json or -json among the words of a command that has it, whatever else is wrong with them. */
+static bool json_wanted(const struct rh_command *command, int argc, char **argv)
+{
+    bool known = false;
+    for (const struct rh_option *option = command->options; option->name; option++)
+        known = known || strcmp(option->name, "json") == 0;
+    for (int i = 1; known && i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "-json") == 0)
+            return true;
+    return false;
+}
+
 /* Parses the command's options and carries it out. */
 static enum rh_exit command_run(const struct rh_command *command, int argc, char **argv)
 {
@@ -69,6 +81,8 @@ static enum rh_exit command_run(const struct rh_command *command, int argc, char
         rh_talk_error(&err);
         if (!err.hint[0])
             rh_talk("  fix: see 'rehome help %s'", command->name);
+        if (json_wanted(command, argc, argv))
+            rh_job_usage(command, &err);
         return RH_EXIT_USAGE;
     }
     enum rh_exit code = RH_EXIT_USAGE;
@@ -95,6 +109,8 @@ static enum rh_exit unknown_command(const char *word)
 {
     const char *near = rh_command_nearest(word);
     rh_talk("rehome: unknown command '%s'", RH_SHOW(rh_bytes_text(word)));
+    if (strcmp(word, "operator") == 0 || strcmp(word, "migrate") == 0)
+        near = "operator migrate";
     if (near)
         rh_talk("  fix: did you mean '%s'? 'rehome help' lists the commands", near);
     else

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define METER_TICK_US 250000
@@ -312,6 +313,9 @@ static void meter_tick(struct rh_meter *meter)
         rh_log(RH_LOG_INFO, rh_buf_cstr(&words), {"move", now.move}, {"step", now.step});
         return;
     }
+    struct winsize size = {.ws_col = 0};
+    if (meter->terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 && words.size >= size.ws_col)
+        words.size = size.ws_col - 1u; /* a line that wraps couldn't be taken off again */
     rh_talk_lock();
     rh_put_clean(stderr, rh_buf_cstr(&words));
     if (!meter->terminal)

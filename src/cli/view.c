@@ -42,10 +42,10 @@ static const struct {
 } states[] = {
     {"new",          "nothing was written yet"                              },
     {"running",      "under way"                                            },
-    {"interrupted",  "stopped on the way; the same command resumes"         },
+    {"interrupted",  "stopped on the way; 'rehome run' resumes"             },
     {"complete",     "both sides are complete"                              },
     {"failed",       "what was written is still there"                      },
-    {"rolling-back", "stopped on the way back; the same command resumes"    },
+    {"rolling-back", "stopped on the way back; 'rehome rollback' resumes"   },
     {"rolled-back",  "the destination is as it was, save for what was named"},
     {"finished",     "the way back is gone"                                 },
 };
@@ -175,9 +175,11 @@ static void view_move(FILE *out, const json_t *move)
                   json_is_true(json_object_get(json_object_get(move, "undo"), "reversible")) ? "yes: rollback" : "no");
     line_side(out, "source", json_object_get(move, "source"));
     line_side(out, "destination", json_object_get(move, "destination"));
-    line_counts(out, json_object_get(move, "counts"));
-    line_text(out, "verified", text_of(move, "verified"));
-    lines_digests(out, json_object_get(move, "digests"));
+    if (strcmp(state, "new") != 0) {
+        line_counts(out, json_object_get(move, "counts"));
+        line_text(out, "verified", text_of(move, "verified"));
+        lines_digests(out, json_object_get(move, "digests"));
+    }
     lines_steps(out, json_object_get(move, "steps"));
     line_text(out, "next", text_of(move, "next"));
 }
@@ -226,12 +228,15 @@ void rh_view_summary(FILE *out, const json_t *report)
 /* Which command goes on from this state, NULL when none is needed. */
 static void standing_next(FILE *out, const char *state, const char *again, const char *plan_path)
 {
-    bool open = strcmp(state, "interrupted") == 0 || strcmp(state, "failed") == 0;
-    if (!open)
+    bool forward = strcmp(state, "interrupted") == 0 || strcmp(state, "failed") == 0;
+    if (!forward && strcmp(state, "rolling-back") != 0)
         return;
-    fputs("  go on:   ", out);
-    rh_put_clean(out, again);
-    fputs("\n  go back: rehome rollback ", out);
+    if (forward) {
+        fputs("  go on:   ", out);
+        rh_put_clean(out, again);
+        fputc('\n', out);
+    }
+    fputs("  go back: rehome rollback ", out);
     rh_put_clean(out, plan_path);
     fputc('\n', out);
 }
@@ -240,10 +245,6 @@ void rh_view_standing(FILE *out, const json_t *report, const char *again, const 
 {
     size_t i;
     json_t *move;
-    if (!report) {
-        fputs("  nothing was written by this plan\n", out);
-        return;
-    }
     json_array_foreach(json_object_get(report, "moves"), i, move)
     {
         const char *state = text_of(move, "state"), *words = state_words(state);

@@ -81,6 +81,9 @@ enum rh_status check_verdict(struct move_run *move, struct rh_error *err)
 {
     if (move->problems == 0)
         return RH_OK;
+    if (move->problems > NAMED_MOST)
+        check_say(move, NULL, RH_FINDING_WARNING, "more", (struct rh_bytes){0},
+                  "only the first %d of %zu problems are named", NAMED_MOST, move->problems);
     if (err)
         *err = move->first_problem;
     if (err && move->problems > 1)

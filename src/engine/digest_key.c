@@ -45,6 +45,8 @@ enum rh_status digest_load(struct move_run *move, struct rh_error *err)
     if (status != RH_OK) {
         if (rh_failed(status))
             rh_error_prepend(err, "reading the move's sealed key from the journal");
+        if (status == RH_E_DENIED)
+            rh_error_hint(err, "name the key that this move was begun with; 'rehome recover' needs none");
         return status;
     }
     const struct rh_bytes bytes = rh_secret_bytes(plain);

@@ -313,12 +313,18 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
     if (again && !engine->args.overwrite_initialised)
         return run_complete(engine, err);
     for (size_t phase = 0; phase < sizeof phases / sizeof *phases; phase++) {
-        for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        size_t failed = engine->move_count;
+        for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
             /* a move that an earlier run completed waits for the others */
             if (again || !fact_is(&engine->moves[i], "state", STATE_COMPLETE))
                 status = phases[phase](&engine->moves[i], err);
+            if (status != RH_OK)
+                failed = i;
+        }
         if (status == RH_OK)
             continue;
+        if (engine->move_count > 1 && failed < engine->move_count)
+            rh_error_prepend(err, "move '%s'", engine->moves[failed].plan->name);
         /* what fails while a pass begins has written nothing: an earlier run's work stays as it is */
         if (phase > 0 && is_permanent(status)) {
             status = go_back_after(engine, err);

@@ -2,22 +2,73 @@
 /* The verbs beside run: check, verify, rollback, recover, finish, reset. */
 #include "internal.h"
 
+/* Opens the journal for reading, if there is one: what an earlier run left is not somebody else's. Refused while a
+ * process is at work with the plan: nothing that would be found now lasts. */
+static enum rh_status check_journal(struct rh_engine *engine, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf name = RH_BUF_INIT;
+    const char *dir = engine->plan->state_dir;
+    pid_t owner = 0;
+    enum rh_status status = engine_journal_name(engine, &name, err);
+    if (status == RH_OK)
+        status = rh_journal_open(dir, rh_buf_cstr(&name), RH_JOURNAL_READ_ONLY, &engine->journal, err);
+    if (status == RH_OK)
+        status = rh_journal_owner(dir, rh_buf_cstr(&name), &owner, err);
+    if (status != RH_OK || owner == 0)
+        return status == RH_NOT_FOUND ? RH_OK : status;
+    rh_fail(err, RH_E_LOCKED, "check: another process is at work with this plan");
+    rh_error_hint(err, "wait for it to end, or stop it; 'rehome status' shows what it does");
+    return RH_E_LOCKED;
+}
+
+/* What an earlier run left of this move, for people; NULL when the next run begins anew. */
+static const char *check_standing(struct move_run *move)
+{
+    if (!move->engine->journal)
+        return NULL;
+    if (fact_is(move, "state", STATE_COMPLETE))
+        return "complete: 'rehome verify' compares again, 'rehome rollback' goes back, 'rehome finish' ends the way "
+               "back";
+    bool surveyed = false;
+    const bool under_way = fact_is(move, "state", STATE_RUNNING) || fact_is(move, "state", STATE_FAILED);
+    if (fact_is(move, "state", STATE_ROLLING_BACK) ||
+        (under_way && step_done(move, "survey", &surveyed, NULL) == RH_OK && surveyed))
+        return "stopped on the way: 'rehome run' goes on, 'rehome rollback' goes back";
+    return NULL;
+}
+
+/* A store beside itself holds every key twice; saying so once is enough. */
+static bool same_store(const struct move_run *move)
+{
+    return move->source.endpoint->driver == move->destination.endpoint->driver &&
+           strcmp(move->source.facts.identity, move->destination.facts.identity) == 0;
+}
+
 enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err)
 {
-    enum rh_status verdict = RH_OK;
+    enum rh_status verdict = check_journal(engine, err);
+    if (verdict != RH_OK)
+        return verdict;
     for (size_t i = 0; i < engine->move_count; i++) {
         struct move_run *move = &engine->moves[i];
         struct survey survey;
+        const char *standing = check_standing(move);
         enum rh_status status = rh_digest_key_new(&move->digest, err);
         if (status == RH_OK)
-            status = check_sides(move, false, err);
-        if (status == RH_OK && move->source.facts.exists != RH_NO) {
+            status = check_sides(move, standing != NULL, err);
+        if (status == RH_OK && standing) {
+            check_say(move, NULL, RH_FINDING_FACT, "standing", (struct rh_bytes){0}, "%s", standing);
+            status = places_check(move, err);
+        } else if (status == RH_OK && move->source.facts.exists != RH_NO && !same_store(move)) {
             status = survey_run(move, &survey, err);
             if (status == RH_OK) {
                 check_say(move, NULL, RH_FINDING_FACT, "counts", (struct rh_bytes){0},
                           "%llu records to copy, %llu on both sides, %llu extra on the destination",
                           (unsigned long long)survey.source_count, (unsigned long long)survey.conflicts,
                           (unsigned long long)survey.extras);
+                if (survey.source_count == 0)
+                    check_say(move, &move->source, RH_FINDING_WARNING, "empty", (struct rh_bytes){0},
+                              "the source holds no records: is it the right place?");
                 survey_done(&survey);
             }
         }

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import subprocess
 
 import pytest
@@ -88,13 +89,13 @@ def test_check_names_a_problem_with_its_fix(rehome, plan, tmp_path):
     plan.write_text(plan.read_text().replace(f"{tmp_path}/new", f"{tmp_path}/vault"))
     done = rehome("check", plan)
     assert done.returncode == 8
-    assert "problem: " in done.stdout and "  fix: " in done.stdout and "1 problem" in done.stdout
+    assert "problem: " in done.stdout and "  fix: " in done.stdout and "\n1 problem named above" in done.stdout
 
 
 def test_the_story_of_a_move(rehome, plan, tmp_path):
     source = content(tmp_path / "vault")
     assert "nothing was run yet" in rehome("status", plan).stdout
-    assert rehome("report", plan).returncode == 1
+    assert rehome("report", plan).returncode == 8
     assert rehome("run", plan).returncode == 0
     assert content(tmp_path / "new") == source == content(tmp_path / "vault")
     status = rehome("status", plan).stdout
@@ -186,3 +187,96 @@ def test_operator_migrate_reset(rehome, vault_tree, tmp_path):
 def test_a_plan_of_ours_is_no_migrate_file(rehome, plan):
     done = rehome("operator", "migrate", "-config", plan)
     assert done.returncode == 2 and "rehome run" in done.stderr
+
+
+def test_check_knows_its_own_plan(rehome, plan):
+    assert rehome("run", plan).returncode == 0
+    done = rehome("check", plan)
+    assert done.returncode == 0, done.stdout
+    assert "complete" in done.stdout and "already holds" not in done.stdout
+    assert rehome("finish", plan).returncode == 0
+    done = rehome("check", plan)
+    assert done.returncode == 8 and "already holds" in done.stdout
+
+
+def test_check_says_how_many_it_doesnt_name(rehome, vault_tree, plan, tmp_path):
+    shutil.rmtree(tmp_path / "vault")
+    vault_tree(entries=200)
+    vault_tree("new", entries=200)
+    done = rehome("check", plan)
+    assert done.returncode == 8
+    assert "only the first 100 of " in done.stdout and "100 problems named above" in done.stdout
+
+
+def test_check_warns_of_an_empty_source(rehome, plan, tmp_path):
+    (tmp_path / "vault").rename(tmp_path / "elsewhere")
+    (tmp_path / "vault").mkdir()
+    assert "holds no records" in rehome("check", plan).stdout
+
+
+@pytest.mark.parametrize("command", ["check", "run", "status", "verify", "rollback", "recover", "finish", "report"])
+@pytest.mark.parametrize("words", [["--foo", "x.hcl"], [], ["nowhere.hcl"]])
+def test_json_on_failure(rehome, command, words):
+    done = rehome(command, "--json", *words)
+    answer = json.loads(done.stdout)
+    assert (answer["command"], answer["exit"]) == (command, done.returncode)
+    assert answer["error"]["text"] and done.returncode in (1, 2)
+
+
+def test_report_of_nothing_as_json(rehome, plan):
+    done = rehome("report", plan, "--json")
+    assert done.returncode == 8 and json.loads(done.stdout)["error"]["status"] == "refused"
+
+
+def test_a_refusal_is_told_once_and_says_that_nothing_was_written(rehome, plan, tmp_path):
+    plan.write_text(plan.read_text().replace(f"{tmp_path}/new", f"{tmp_path}/vault"))
+    done = rehome("run", plan)
+    assert done.returncode == 8 and done.stderr.count("are the same store") == 1
+    assert "nothing was written yet" in done.stderr and "interrupted" not in done.stderr
+
+
+def test_what_cant_be_known_isnt_claimed(rehome, plan, tmp_path):
+    assert rehome("run", plan).returncode == 0
+    (tmp_path / "state/p.journal").write_bytes(b"no journal" * 1000)
+    done = rehome("rollback", plan)
+    assert done.returncode == 9
+    assert "can't be told" in done.stderr and "nothing was written" not in done.stderr
+
+
+def test_rolling_back_nothing_says_so(rehome, plan):
+    assert rehome("run", plan).returncode == 0
+    assert rehome("rollback", plan).returncode == 0
+    assert "nothing to roll back" in rehome("rollback", plan).stderr
+
+
+def test_running_again_says_that_it_compares(rehome, plan):
+    assert rehome("run", plan).returncode == 0
+    assert "is complete; comparing both sides again" in rehome("run", plan).stderr
+
+
+def test_another_seal_key_is_named_as_the_cause(rehome, plan, tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(name * 64 + "\n")
+        (tmp_path / name).chmod(0o600)
+    text = plan.read_text().replace('state"', 'state"\nseal { key_file = "KEY" }')
+    plan.write_text(text.replace("KEY", f"{tmp_path}/a"))
+    assert rehome("run", plan).returncode == 0
+    plan.write_text(text.replace("KEY", f"{tmp_path}/b"))
+    done = rehome("rollback", plan)
+    assert done.returncode == 9 and "the key that this move was begun with" in done.stderr
+
+
+def test_the_move_that_failed_is_named(rehome, plan, vault_tree, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "_key").write_text("no record")
+    plan.write_text(plan.read_text() + f'move "second" {{\n  source "file" {{ path = "{broken}" }}\n'
+                    f'  destination "file" {{ path = "{tmp_path}/new2" }}\n}}\n')
+    done = rehome("run", plan)
+    assert done.returncode == 3 and "move 'second': " in done.stderr
+
+
+@pytest.mark.parametrize("words", [["operator"], ["operator", "migrat"], ["migrate"]])
+def test_words_that_are_nearly_operator_migrate(rehome, words):
+    done = rehome(*words)
+    assert "operator migrate" in done.stdout + done.stderr

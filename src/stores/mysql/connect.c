@@ -62,6 +62,8 @@ static enum rh_status connect_failed(struct my_session *session, MYSQL *mysql, s
     const struct my_store *store = session->store;
     char what[400];
     snprintf(what, sizeof what, "connecting to '%s'", RH_SHOW(rh_bytes_text(server_name(store))));
+    if (!store->socket)
+        snprintf(what + strlen(what), sizeof what - strlen(what), " port %u", store->port);
     unsigned number = mysql_errno(mysql);
     const char *message = mysql_error(mysql);
     /* An error the server sends instead of the handshake comes wrapped: find its number. */

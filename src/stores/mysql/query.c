@@ -138,6 +138,18 @@ static void hint(struct my_session *session, struct rh_error *err, unsigned numb
     case MY_ER_READ_ONLY_MODE:
         rh_error_hint(err, "the server is read-only: use the primary, or SET GLOBAL read_only = OFF there");
         break;
+    case CR_CONNECTION_ERROR:
+    case CR_CONN_HOST_ERROR:
+    case CR_UNKNOWN_HOST:
+        rh_error_hint(err, "check that the server runs and that %s is right; --retry 5m waits longer for it",
+                      store->socket ? "socket" : "address");
+        break;
+    case ER_DBACCESS_DENIED_ERROR:
+    case ER_TABLEACCESS_DENIED_ERROR:
+    case ER_COLUMNACCESS_DENIED_ERROR:
+        rh_error_hint(err, "give the account SELECT, INSERT, UPDATE and DELETE on the table, and CREATE and DROP where "
+                           "rehome is to make it; then run again");
+        break;
     case ER_NO_SUCH_TABLE:
     case ER_BAD_DB_ERROR:
         rh_error_hint(err, "check database and table; Vault's defaults are both 'vault'");
