@@ -188,7 +188,8 @@ static enum rh_status count_all(struct move_run *move, struct rh_error *err)
             (unsigned long long)expected, (unsigned long long)copied);
     err->side = RH_SIDE_SOURCE;
     if (move->plan->on_conflict != RH_CONFLICT_OVERWRITE) {
-        rh_error_hint(err, "stop whatever writes to the source, roll back, then run again");
+        rh_error_hint(err, "stop whatever writes to the source, then run again (after 'rehome rollback', unless it is "
+                           "rolled back already)");
         return RH_E_MISMATCH;
     }
     rh_error_hint(

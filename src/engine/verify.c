@@ -324,7 +324,8 @@ enum rh_status verify_judge(struct move_run *move, const struct verify_result *r
             err,
             "stop whatever writes to the source, then run the same command again: the changed ranges are copied anew");
     else if (!result->source_still)
-        rh_error_hint(err, "stop whatever writes to the source, roll back, then run again");
+        rh_error_hint(err, "stop whatever writes to the source, then run again (after 'rehome rollback', unless it is "
+                           "rolled back already)");
     else if (!result->equal)
         rh_error_hint(err, "'rehome verify --repair' mends what differs; 'rehome rollback' goes back");
     else

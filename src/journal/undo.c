@@ -499,7 +499,8 @@ segment_read(struct reading *reading, const struct rh_segment_state *segment, bo
         rh_error_prepend(err, "read undo segment '%s' in '%s'", segment->file,
                          RH_SHOW(rh_bytes_text(reading->journal->dir)));
         if (status == RH_E_CORRUPT)
-            rh_error_hint(err, "restore the file from a copy; without it the way back is lost for what it holds");
+            rh_error_hint(err, "restore the file from a copy; without it the way back is lost for what it holds, and "
+                               "'rehome recover' clears the markers");
     }
     return status;
 }

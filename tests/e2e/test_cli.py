@@ -243,6 +243,18 @@ def test_what_cant_be_known_isnt_claimed(rehome, plan, tmp_path):
     assert "can't be told" in done.stderr and "nothing was written" not in done.stderr
 
 
+def test_a_damaged_undo_log_names_the_way_out(rehome, plan, tmp_path):
+    assert rehome("run", plan).returncode == 0
+    segment = tmp_path / "state/p.undo-0001"
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    done = rehome("rollback", plan)
+    assert done.returncode == 9 and "rehome recover" in done.stderr and "go back" in done.stderr
+    assert rehome("recover", plan).returncode == 0
+    assert not (tmp_path / "new/core/_migration").exists()
+
+
 def test_rolling_back_nothing_says_so(rehome, plan):
     assert rehome("run", plan).returncode == 0
     assert rehome("rollback", plan).returncode == 0
