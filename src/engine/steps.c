@@ -295,10 +295,12 @@ static enum rh_status run_complete(struct rh_engine *engine, struct rh_error *er
     return status;
 }
 
+/* Whether every move is complete, and begins where it is asked to begin now. */
 static bool all_complete(struct rh_engine *engine)
 {
+    const char *start = engine->args.start ? engine->args.start : "";
     for (size_t i = 0; i < engine->move_count; i++)
-        if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE))
+        if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE) || !fact_is(&engine->moves[i], "start", start))
             return false;
     return true;
 }
@@ -316,7 +318,7 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
         size_t failed = engine->move_count;
         for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
             /* a move that an earlier run completed waits for the others */
-            if (again || !fact_is(&engine->moves[i], "state", STATE_COMPLETE))
+            if (again || engine->move_count == 1 || !fact_is(&engine->moves[i], "state", STATE_COMPLETE))
                 status = phases[phase](&engine->moves[i], err);
             if (status != RH_OK)
                 failed = i;

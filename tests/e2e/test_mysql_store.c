@@ -10,6 +10,9 @@
 /* after the standard headers, as cmocka asks */
 #include <cmocka.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 static struct server server;
 static const struct rh_driver *driver;
 static struct rh_error err;
@@ -364,6 +367,40 @@ static void unknown_commit(void **state)
 }
 
 /* A deadline ends a call that waits for a lock. */
+/* While a connection of another process's writer lives on the server, something of it may still take effect: nobody
+ * else writes before it has ended, killed or not. Readers don't wait. */
+static void writer_of_a_killed_process(void **state)
+{
+    (void)state;
+    int pipe_fds[2];
+    char byte;
+    assert_int_equal(pipe(pipe_fds), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        open_place(NO_PAIRS);
+        if (write(pipe_fds[1], "w", 1) != 1)
+            _exit(1);
+        rh_sleep_us(1500 * 1000);
+        _exit(0); /* closes nothing by itself, as a kill */
+    }
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+    const int64_t begun = rh_clock_us();
+    struct place place = {.store = open_store(&server, false, NO_PAIRS)};
+    struct rh_session *reader = NULL;
+    OK(driver->session_open(&ctx, place.store, RH_ROLE_READ, &reader));
+    assert_true(rh_clock_us() - begun < 1000 * 1000);
+    OK(driver->session_open(&ctx, place.store, RH_ROLE_WRITE, &place.session));
+    assert_true(rh_clock_us() - begun > 1000 * 1000);
+    driver->session_close(reader);
+    close_place(&place);
+    int ended;
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    assert_int_equal(ended, 0);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
 static void deadline(void **state)
 {
     (void)state;
@@ -544,9 +581,20 @@ static void bad_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(hard_keys),      TEST(limits),    TEST(create_meets_others), TEST(only_what_is_ours), TEST(cut_scan),
-        TEST(unknown_commit), TEST(deadline),  TEST(wrong_shapes),        TEST(container),         TEST(identities),
-        TEST(live_owner),     TEST(no_rights), TEST(bad_names),
+        TEST(hard_keys),
+        TEST(limits),
+        TEST(create_meets_others),
+        TEST(only_what_is_ours),
+        TEST(cut_scan),
+        TEST(unknown_commit),
+        TEST(writer_of_a_killed_process),
+        TEST(deadline),
+        TEST(wrong_shapes),
+        TEST(container),
+        TEST(identities),
+        TEST(live_owner),
+        TEST(no_rights),
+        TEST(bad_names),
     };
     struct server probe;
     if (!server_start(&probe, "")) {

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <xxhash.h>
 
 /* How long we wait for statements of a cut connection or an earlier process to end. */
 static const int64_t settle_limit_us = 60 * INT64_C(1000000);
@@ -269,53 +270,81 @@ static enum rh_status end_all_lost(struct rh_ctx *ctx, struct my_session *sessio
     }
 }
 
-/* A process of ours that was killed may have left a statement under way: waits until those seen now have ended.
- * Without it a resumed run could read a destination that is still being written. */
+/* The name of a writer's lock. Each writing session holds one while it is connected, so that a later process sees the
+ * connections of a killed one for as long as anything of theirs may still take effect. */
+static enum rh_status writer_name(struct my_session *session, struct rh_buf *sql, unsigned number, struct rh_error *err)
+{
+    char lower[sizeof session->store->qualified];
+    size_t size = 0;
+    for (const char *at = session->store->qualified; *at; at++)
+        lower[size++] = *at >= 'A' && *at <= 'Z' ? (char)(*at + 32) : *at;
+    return rh_buf_format(sql, err, "'rehome.%016llx.%u'", (unsigned long long)XXH3_64bits(lower, size), number);
+}
+
+/* Waits until no other process of ours has a writing session. Called while this one has none. */
 static enum rh_status wait_for_strays(struct rh_ctx *ctx, struct my_session *session)
 {
-    struct my_store *store = session->store;
-    const char *what = "looking for statements of an earlier run";
-    char ids[2048] = "";
+    const char *what = "waiting for the connections of an earlier run to end";
+    rh_auto_buf struct rh_buf sql = RH_BUF_INIT;
+    enum rh_status status = rh_buf_text(&sql, "SELECT 1 FROM DUAL WHERE 0", ctx->err);
+    for (unsigned i = 0; !status && i < MY_WRITERS_MAX; i++) {
+        status = rh_buf_text(&sql, " OR IS_USED_LOCK(", ctx->err);
+        if (!status)
+            status = writer_name(session, &sql, i, ctx->err);
+        if (!status)
+            status = rh_buf_text(&sql, ") IS NOT NULL", ctx->err);
+    }
     int64_t until = rh_clock_us() + settle_limit_us;
-    for (bool first = true;; first = false) {
-        enum rh_status status =
-            my_text(session, ctx->err, what, first ? ids : (char[2048]){0}, sizeof ids,
-                    "SELECT LEFT(GROUP_CONCAT(ID), 2000) FROM information_schema.PROCESSLIST WHERE "
-                    "LEFT(INFO, 9) = '/*rehome ' AND SUBSTR(INFO, 10, 16) <> '%s' AND "
-                    "LOCATE('%s', LEFT(INFO, 600)) > 0%s%s%s",
-                    store->token, store->qualified, first ? "" : " AND ID IN (", first ? "" : ids, first ? "" : ")");
+    char used[8];
+    while (!status) {
+        status = my_text(session, ctx->err, what, used, sizeof used, "%s", rh_buf_cstr(&sql));
         if (status == RH_NOT_FOUND)
             return RH_OK;
-        if (status || (status = rh_ctx_check(ctx)))
-            return status;
-        if (rh_clock_us() > until)
+        if (!status)
+            status = rh_ctx_check(ctx);
+        if (!status && rh_clock_us() > until)
             break;
         rh_sleep_us(20000);
     }
-    rh_fail(ctx->err, RH_E_STORE, "%s failed: connections %s don't end", what, ids);
-    ctx->err->retry = RH_RETRY_LATER;
-    return RH_E_STORE;
+    if (status)
+        return status;
+    rh_fail(ctx->err, RH_E_LOCKED, "%s: another rehome writes to %s", what, session->store->qualified);
+    rh_error_hint(ctx->err, "let it end; if its process is dead, its connections end when the server notices");
+    return RH_E_LOCKED;
 }
 
-/* Nothing of an earlier attempt may take effect after this. */
+/* Takes a writer's lock; the server frees it with the connection. */
+static enum rh_status take_writer_lock(struct rh_ctx *ctx, struct my_session *session)
+{
+    for (unsigned i = 0; i < MY_WRITERS_MAX; i++) {
+        rh_auto_buf struct rh_buf name = RH_BUF_INIT;
+        char taken[8] = "";
+        enum rh_status status = writer_name(session, &name, i, ctx->err);
+        if (!status)
+            status = my_text(session, ctx->err, "taking a writer's lock", taken, sizeof taken, "SELECT GET_LOCK(%s, 0)",
+                             rh_buf_cstr(&name));
+        if (status || strcmp(taken, "1") == 0)
+            return status;
+    }
+    return rh_fail(ctx->err, RH_E_LOCKED, "more than %u sessions write to %s", MY_WRITERS_MAX,
+                   session->store->qualified);
+}
+
+/* Nothing of an earlier attempt may take effect after this; a session that writes is known to later processes by its
+ * lock. */
 static enum rh_status settle(struct rh_ctx *ctx, struct my_session *session)
 {
     struct my_store *store = session->store;
     enum rh_status status = end_all_lost(ctx, session);
-    if (status)
+    if (status || session->base.role != RH_ROLE_WRITE)
         return status;
-    pthread_mutex_lock(&store->lock);
-    bool settled = store->settled;
-    pthread_mutex_unlock(&store->lock);
-    if (settled)
-        return RH_OK;
-    status = wait_for_strays(ctx, session);
-    if (status)
-        return status;
-    pthread_mutex_lock(&store->lock);
-    store->settled = true;
-    pthread_mutex_unlock(&store->lock);
-    return RH_OK;
+    /* one session looks for the whole store, before any of the store's has a lock of its own */
+    pthread_mutex_lock(&store->settling);
+    if (!store->settled)
+        status = wait_for_strays(ctx, session);
+    store->settled = store->settled || !status;
+    pthread_mutex_unlock(&store->settling);
+    return status ? status : take_writer_lock(ctx, session);
 }
 
 void my_remember_lost(struct my_session *session)

@@ -14,6 +14,7 @@
 
 #define MY_NAME_SIZE 200 /* an identifier: 64 characters of at most 3 bytes, and a NUL */
 #define MY_LOST_MAX 64
+#define MY_WRITERS_MAX 160U /* more than the lanes that a plan may have */
 #define MY_OPS_MAX 16
 #define MY_GET_KEYS 1000 /* keys asked for in one statement */
 
@@ -35,7 +36,6 @@ struct my_store {
     char database[MY_NAME_SIZE], table[MY_NAME_SIZE], lock_table[MY_NAME_SIZE + 8];
     char qualified[2 * MY_NAME_SIZE + 8]; /* `database`.`table` */
     char address[320];
-    char token[32]; /* in a comment before each writing statement, to know ours on the server */
     enum my_tls tls;
     enum rh_side side;
     bool vault_config, need_encryption;
@@ -46,7 +46,8 @@ struct my_store {
     struct my_session *sessions;
     struct my_lost lost[MY_LOST_MAX];
     size_t lost_count;
-    bool settled; /* statements of an earlier process were waited for */
+    pthread_mutex_t settling; /* guards settled */
+    bool settled;             /* connections of an earlier process were waited for */
     struct rh_limits limits;
     bool watching, stop_watching; /* the thread that holds calls to their deadlines */
     pthread_t watcher;

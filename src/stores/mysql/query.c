@@ -220,7 +220,7 @@ send_v(struct my_session *session, struct rh_error *err, const char *what, const
 static enum rh_status
 send_v(struct my_session *session, struct rh_error *err, const char *what, const char *fmt, va_list args)
 {
-    char text[4096];
+    char text[16384];
     int size = vsnprintf(text, sizeof text, fmt, args);
     if (size < 0 || (size_t)size >= sizeof text)
         return rh_fail(err, RH_E_INTERNAL, "%s failed: statement too long", what);

@@ -360,17 +360,14 @@ enum rh_status my_store_open(struct rh_ctx *ctx, const struct rh_store_args *arg
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->settling, NULL);
     pthread_cond_init(&store->wake, &attr);
     pthread_condattr_destroy(&attr);
     store->base.driver = &rh_driver_mysql;
     store->side = args->side;
     store->vault_config = args->vault_config;
     store->limits = (struct rh_limits){.key_bytes = 512, .value_bytes = (1U << 24) - 1};
-    uint64_t number;
-    enum rh_status status = rh_random(&number, sizeof number, ctx->err);
-    snprintf(store->token, sizeof store->token, "%016llx", status ? 0ULL : (unsigned long long)number);
-    if (!status)
-        status = take_options(store, args->options, ctx->err);
+    enum rh_status status = take_options(store, args->options, ctx->err);
     if (status) {
         my_store_close(&store->base);
         return status;
@@ -393,6 +390,7 @@ void my_store_close(struct rh_store *base)
     }
     pthread_cond_destroy(&store->wake);
     pthread_mutex_destroy(&store->lock);
+    pthread_mutex_destroy(&store->settling);
     rh_secret_free(store->password);
     free(store->host);
     free(store->socket);

@@ -81,12 +81,11 @@ static enum rh_status send(struct my_session *session, struct rh_error *err)
     return RH_OK;
 }
 
-/* Begins a writing statement: the comment by which a later run knows what is ours. */
+/* Begins a writing statement: the comment tells who reads the process list what it is. */
 static enum rh_status begin_sql(struct my_session *session, const char *verb, const char *rest, struct rh_error *err)
 {
     rh_buf_clear(&session->sql);
-    return rh_buf_format(&session->sql, err, "/*rehome %s*/ %s %s%s", session->store->token, verb,
-                         session->store->qualified, rest);
+    return rh_buf_format(&session->sql, err, "/*rehome*/ %s %s%s", verb, session->store->qualified, rest);
 }
 
 static const char *const update_clause = " ON DUPLICATE KEY UPDATE vault_value = VALUES(vault_value)";
@@ -522,8 +521,7 @@ static enum rh_status commit_transaction(struct rh_ctx *ctx, struct my_session *
         status = rh_ctx_check(ctx);
     if (!status) {
         rh_crash_point("mysql-commit");
-        status = my_run(session, ctx->err, "committing", "/*rehome %s*/ COMMIT /* %s */", session->store->token,
-                        session->store->qualified);
+        status = my_run(session, ctx->err, "committing", "COMMIT");
         if (!status) {
             *ret_commit = RH_COMMIT_DONE;
             return RH_OK;
