@@ -414,6 +414,12 @@ class Move:
         got = self.do(verb, *more, **how)
         assert got == code, f"rehome {verb} ended with {got} instead of {code}: {self.said[-1500:]}"
 
+    def go_back(self):
+        """Rolls back; where it ended before anything was journaled there is nothing to roll back, and it says so."""
+        code = self.do("rollback")
+        nothing = code == REFUSED and "nothing was run" in self.said
+        assert code == OK or nothing, f"rollback ended with {code}: {self.said[-800:]}"
+
     def stopped(self, point, verb="run", *more, env=None, wrap=()):
         """Starts a command that stops itself (SIGSTOP) at a point, e.g. "copy:3"; waits until it has."""
         process = self.start(verb, *more, env={**(env or {}), "RH_STOP_AT": point}, wrap=wrap)
