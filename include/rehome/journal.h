@@ -121,11 +121,11 @@ enum rh_status rh_journal_range_add(struct rh_journal *journal,
                                     const char *move,
                                     struct rh_range_state *range,
                                     struct rh_error *err) RH_MUST_USE; /* sets id */
-enum rh_status
-rh_journal_range_progress(struct rh_journal *journal,
-                          const char *move,
-                          const struct rh_range_state *range,
-                          struct rh_error *err) RH_MUST_USE; /* done, batches, resume, copied, counters, expect_count, destination_empty */
+enum rh_status rh_journal_range_progress(struct rh_journal *journal,
+                                         const char *move,
+                                         const struct rh_range_state *range,
+                                         struct rh_error *err)
+    RH_MUST_USE; /* done, batches, resume, copied, counters, expect_count, destination_empty */
 enum rh_status rh_journal_range_verified(struct rh_journal *journal,
                                          const char *move,
                                          const struct rh_range_state *range,
