@@ -274,10 +274,10 @@ static enum rh_status end_all_lost(struct rh_ctx *ctx, struct my_session *sessio
  * connections of a killed one for as long as anything of theirs may still take effect. */
 static enum rh_status writer_name(struct my_session *session, struct rh_buf *sql, unsigned number, struct rh_error *err)
 {
-    char lower[sizeof session->store->qualified];
+    uint8_t lower[sizeof session->store->qualified];
     size_t size = 0;
     for (const char *at = session->store->qualified; *at; at++)
-        lower[size++] = *at >= 'A' && *at <= 'Z' ? (char)(*at + 32) : *at;
+        lower[size++] = (uint8_t)(*at >= 'A' && *at <= 'Z' ? *at | 0x20 : *at);
     return rh_buf_format(sql, err, "'rehome.%016llx.%u'", (unsigned long long)XXH3_64bits(lower, size), number);
 }
 
