@@ -105,18 +105,18 @@ static void set_options(const struct my_store *store, MYSQL *mysql)
     /* No server may ask us for files. */
     mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &none);
     /* Unless the peer is known, nothing that would send it the password itself. */
-    if (store->tls != MY_TLS_VERIFIED && !store->socket)
+    if (store->tls != RH_TLS_VERIFIED && !store->socket)
         mysql_optionsv(mysql, MARIADB_OPT_RESTRICTED_AUTH,
                        "mysql_native_password,client_ed25519,caching_sha2_password");
-    if (store->tls == MY_TLS_OFF)
+    if (store->tls == RH_TLS_OFF)
         return;
     /* Connector/C 3.3 refuses a server without TLS only when it verifies; note_tls looks in the other case. */
     mysql_options(mysql, MYSQL_OPT_SSL_ENFORCE, &yes);
     mysql_optionsv(mysql, MARIADB_OPT_TLS_VERSION, "TLSv1.2,TLSv1.3");
-    const my_bool verify = store->tls == MY_TLS_VERIFIED ? 1 : 0;
+    const my_bool verify = store->tls == RH_TLS_VERIFIED ? 1 : 0;
     mysql_options(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &verify);
     /* With a CA libmariadb checks the chain even when verifying is off. */
-    mysql_ssl_set(mysql, store->key_file, store->cert_file, verify ? store->ca_file : NULL, NULL, NULL);
+    mysql_ssl_set(mysql, store->files.key, store->files.cert, verify ? store->files.ca : NULL, NULL, NULL);
 }
 
 /* What protects this connection; refuses one without TLS where TLS was demanded. */
@@ -124,7 +124,7 @@ static enum rh_status note_tls(struct my_session *session, struct rh_error *err)
 {
     const struct my_store *store = session->store;
     const char *cipher = mysql_get_ssl_cipher(session->mysql), *version = NULL;
-    if (store->tls == MY_TLS_OFF) {
+    if (store->tls == RH_TLS_OFF) {
         snprintf(session->tls, sizeof session->tls, "%s", store->socket ? "local" : "none");
         return RH_OK;
     }
@@ -136,7 +136,7 @@ static enum rh_status note_tls(struct my_session *session, struct rh_error *err)
     }
     mariadb_get_infov(session->mysql, MARIADB_CONNECTION_TLS_VERSION, (void *)&version);
     snprintf(session->tls, sizeof session->tls, "%s %s, peer %s", version ? version : "TLS", cipher,
-             store->tls == MY_TLS_VERIFIED ? "verified" : "not verified");
+             store->tls == RH_TLS_VERIFIED ? "verified" : "not verified");
     return RH_OK;
 }
 

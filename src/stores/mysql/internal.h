@@ -8,6 +8,7 @@
 #ifndef REHOME_STORES_MYSQL_H
 #define REHOME_STORES_MYSQL_H
 
+#include "common.h"
 #include <mysql.h>
 #include <pthread.h>
 #include <rehome/store.h>
@@ -17,8 +18,6 @@
 #define MY_WRITERS_MAX 160U /* more than the lanes that a plan may have */
 #define MY_OPS_MAX 16
 #define MY_GET_KEYS 1000 /* keys asked for in one statement */
-
-enum my_tls { MY_TLS_OFF, MY_TLS_UNVERIFIED, MY_TLS_VERIFIED };
 
 /* A connection that was cut while something might have been under way on it. */
 struct my_lost {
@@ -30,13 +29,14 @@ struct my_session;
 
 struct my_store {
     struct rh_store base;
-    char *host, *socket, *user, *ca_file, *cert_file, *key_file;
+    char *host, *socket, *user;
     unsigned port;
     struct rh_secret *password; /* NULL: none */
     char database[MY_NAME_SIZE], table[MY_NAME_SIZE], lock_table[MY_NAME_SIZE + 8];
     char qualified[2 * MY_NAME_SIZE + 8]; /* `database`.`table` */
     char address[320];
-    enum my_tls tls;
+    enum rh_tls tls;
+    struct rh_tls_files files;
     enum rh_side side;
     bool vault_config, need_encryption;
     unsigned connect_s, io_s;

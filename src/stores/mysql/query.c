@@ -124,11 +124,11 @@ static void hint(struct my_session *session, struct rh_error *err, unsigned numb
     const struct my_store *store = session->store;
     switch (number) {
     case ER_ACCESS_DENIED_ERROR:
-        if (store->tls == MY_TLS_OFF && !store->socket)
+        if (store->tls == RH_TLS_OFF && !store->socket)
             rh_error_hint(err,
                           "check username and password; an account that REQUIREs SSL is refused without TLS: give %s",
                           store->vault_config ? "tls_ca_file" : "tls { ca_file = ... }");
-        else if (!store->cert_file)
+        else if (!store->files.cert)
             rh_error_hint(err, "check username and password; if the account REQUIREs X509, give tls { cert_file = ... "
                                "key_file = ... }");
         else

@@ -2,36 +2,8 @@
 /* A mysql store's options, in Vault's names and ours, and its life. */
 #include "driver.h"
 #include "internal.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-static const struct rh_option tls_options[] = {
-    {.name = "ca_file",
-     .type = RH_OPT_PATH,
-     .value_name = "PATH",
-     .help = "CA certificates the server's must lead to (default: the system's)"},
-    {.name = "cert_file",
-     .type = RH_OPT_PATH,
-     .value_name = "PATH",
-     .help = "our certificate, if the account asks for one"},
-    {.name = "key_file",                                                      .type = RH_OPT_PATH, .value_name = "PATH", .help = "the key of cert_file"},
-    {.name = "verify",
-     .type = RH_OPT_CHOICE,
-     .initial = "full",
-     .choices = (const char *const[]){"full", "off", NULL},
-     .help = "full: certificate and host name; off: neither (anybody between can read and change everything)"},
-    {.name = "mode",
-     .type = RH_OPT_CHOICE,
-     .initial = "required",
-     .choices = (const char *const[]){"required", "off", NULL},
-     .help = "required: no connection without TLS; off: plain text"},
-    {0                                    },
-};
 
 const struct rh_option my_options[] = {
     {.name = "username",                                     .type = RH_OPT_TEXT, .flags = RH_OPT_REQUIRED, .value_name = "NAME", .help = "account"},
@@ -55,7 +27,7 @@ const struct rh_option my_options[] = {
      .help = "the server's Unix socket, instead of address"},
     {.name = "database",.type = RH_OPT_TEXT, .initial = "vault", .value_name = "NAME", .help = "database"},
     {.name = "table",                .type = RH_OPT_TEXT, .initial = "vault", .value_name = "NAME", .help = "table"},
-    {.name = "tls",                                 .type = RH_OPT_BLOCK, .block = tls_options, .help = "how to talk to the server"},
+    {.name = "tls",                                 .type = RH_OPT_BLOCK, .block = rh_tls_options, .help = "how to talk to the server"},
     {.name = "tls_ca_file",
      .type = RH_OPT_PATH,
      .value_name = "PATH",
@@ -91,15 +63,6 @@ const struct rh_option my_options[] = {
     {.name = "max_connection_lifetime",                                    .type = RH_OPT_IGNORED, .help = "taken and without meaning here"},
     {0                                       },
 };
-
-/* "plan.hcl:3:5: " or "": where the option stands. */
-static const char *place(const struct rh_options *options, const char *name, char out[static 320])
-{
-    const char *text = rh_options_place(options, name);
-    snprintf(out, 320, "%s%s", text, *text ? ": " : "");
-    return out;
-}
-#define PLACE(options, name) place((options), (name), (char[320]){0})
 
 /* Whether a code point is a space, as Unicode has it. */
 static bool is_space(uint32_t c)
@@ -145,15 +108,8 @@ check_name(const struct rh_options *options, const char *option, const char *nam
         why = "is longer than 64 characters";
     if (!why)
         return RH_OK;
-    return rh_fail(err, RH_E_PLAN, "%s%s '%s' %s", PLACE(options, option), option, RH_SHOW(rh_bytes_text(name)), why);
-}
-
-/* Copies an optional text. */
-static enum rh_status dup_text(const char *text, char **ret_copy, struct rh_error *err)
-{
-    if (text && !(*ret_copy = strdup(text)))
-        return rh_fail_memory(err);
-    return RH_OK;
+    return rh_fail(err, RH_E_PLAN, "%s%s '%s' %s", RH_PLACE(options, option), option, RH_SHOW(rh_bytes_text(name)),
+                   why);
 }
 
 /* "host", "host:port", "[v6]:port". */
@@ -172,7 +128,7 @@ static enum rh_status take_address(struct my_store *store, const struct rh_optio
     }
     uint64_t number = 3306;
     if (!size || (port && (rh_parse_u64(rh_bytes_text(port), &number) || !number || number > 65535))) {
-        rh_fail(err, RH_E_PLAN, "%saddress '%s' isn't HOST:PORT", PLACE(options, "address"),
+        rh_fail(err, RH_E_PLAN, "%saddress '%s' isn't HOST:PORT", RH_PLACE(options, "address"),
                 RH_SHOW(rh_bytes_text(text)));
         rh_error_hint(err, "an IPv6 address goes in brackets: [::1]:3306; a Unix socket is given with socket = ...");
         return RH_E_PLAN;
@@ -182,116 +138,47 @@ static enum rh_status take_address(struct my_store *store, const struct rh_optio
     return store->host ? RH_OK : rh_fail_memory(err);
 }
 
-/* Exactly one source of the password, or none. */
+/* The password, which Vault's stanza must have. */
 static enum rh_status take_password(struct my_store *store, const struct rh_options *options, struct rh_error *err)
 {
-    const struct rh_secret *given = rh_options_secret(options, "password");
-    const char *file = rh_options_text(options, "password_file"), *variable = rh_options_text(options, "password_env");
-    if (!!given + !!file + !!variable > 1)
-        return rh_fail(err, RH_E_PLAN, "%sgive only one of password, password_file, password_env",
-                       PLACE(options, given && file ? "password_file" : "password_env"));
-    if (given) {
-        store->password = rh_secret_dup(given);
-        return store->password ? RH_OK : rh_fail_memory(err);
-    }
-    if (file)
-        return rh_secret_from_file(file, &store->password, err);
-    if (variable) {
-        enum rh_status status = rh_secret_from_env(variable, &store->password, err);
-        return status != RH_NOT_FOUND ? status
-                                      : rh_fail(err, RH_E_PLAN, "%sthe environment variable '%s' isn't set",
-                                                PLACE(options, "password_env"), RH_SHOW(rh_bytes_text(variable)));
-    }
-    if (store->vault_config) {
-        rh_fail(err, RH_E_PLAN, "%smissing password", PLACE(options, NULL));
-        rh_error_hint(err, "give password_file = \"PATH\"");
-        return RH_E_PLAN;
-    }
-    return RH_OK;
-}
-
-/* The file can be read and holds at least one certificate (libmariadb's own words for that are poor). */
-static enum rh_status check_certificate(const char *what, const char *path, struct rh_error *err)
-{
-    rh_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return rh_fail_errno(err, errno, "opening %s '%s' failed", what, RH_SHOW(rh_bytes_text(path)));
-    BIO *bio = BIO_new_fd(fd, BIO_NOCLOSE);
-    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    BIO_free(bio);
-    ERR_clear_error();
-    if (!certificate)
-        return rh_fail(err, RH_E_PLAN, "%s '%s' holds no certificate in PEM form", what, RH_SHOW(rh_bytes_text(path)));
-    X509_free(certificate);
-    return RH_OK;
-}
-
-/* The key file can be read. */
-static enum rh_status check_key(const char *path, struct rh_error *err)
-{
-    rh_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    return fd < 0 ? rh_fail_errno(err, errno, "opening key_file '%s' failed", RH_SHOW(rh_bytes_text(path))) : RH_OK;
-}
-
-/* Copies the files' names of both blocks and looks at the files. */
-static enum rh_status take_files(struct my_store *store,
-                                 const struct rh_options *options,
-                                 const struct rh_options *block,
-                                 struct rh_error *err)
-{
-    const char *ca = rh_options_text(options, "tls_ca_file"), *inner = block ? rh_options_text(block, "ca_file") : NULL;
-    if (ca && inner)
-        return rh_fail(err, RH_E_PLAN, "%sgive tls_ca_file or tls { ca_file }, not both",
-                       PLACE(options, "tls_ca_file"));
-    const char *cert = block ? rh_options_text(block, "cert_file") : NULL,
-               *key = block ? rh_options_text(block, "key_file") : NULL;
-    if (!cert != !key)
-        return rh_fail(err, RH_E_PLAN, "%scert_file and key_file go together",
-                       PLACE(block, cert ? "cert_file" : "key_file"));
-    enum rh_status status;
-    if ((status = dup_text(ca ? ca : inner, &store->ca_file, err)) ||
-        (status = dup_text(cert, &store->cert_file, err)) || (status = dup_text(key, &store->key_file, err)))
+    enum rh_status status = rh_take_password(options, &store->password, err);
+    if (status || store->password || !store->vault_config)
         return status;
-    if (store->ca_file && (status = check_certificate(ca ? "tls_ca_file" : "ca_file", store->ca_file, err)))
-        return status;
-    if (cert && ((status = check_certificate("cert_file", cert, err)) || (status = check_key(key, err))))
-        return status;
-    return RH_OK;
+    rh_fail(err, RH_E_PLAN, "%smissing password", RH_PLACE(options, NULL));
+    rh_error_hint(err, "give password_file = \"PATH\"");
+    return RH_E_PLAN;
 }
 
 /* Which TLS: ours is verified unless told, Vault's is none unless tls_ca_file is given, a socket needs none. */
 static enum rh_status take_tls(struct my_store *store, const struct rh_options *options, struct rh_error *err)
 {
     const struct rh_options *block = rh_options_block(options, "tls");
-    enum rh_status status = take_files(store, options, block, err);
+    enum rh_status status =
+        rh_tls_take_files(options, "tls_ca_file", rh_options_text(options, "tls_ca_file"), block, &store->files, err);
     if (status)
         return status;
-    bool off = block && strcmp(rh_options_text(block, "mode"), "off") == 0;
-    bool unverified = block && strcmp(rh_options_text(block, "verify"), "off") == 0;
-    if (off && (store->ca_file || store->cert_file))
-        return rh_fail(err, RH_E_PLAN, "%smode = \"off\" and certificates contradict each other", PLACE(block, "mode"));
+    enum rh_tls asked = rh_tls_of_block(block);
+    bool off = asked == RH_TLS_OFF;
+    if (off && (store->files.ca || store->files.cert))
+        return rh_fail(err, RH_E_PLAN, "%smode = \"off\" and certificates contradict each other",
+                       RH_PLACE(block, "mode"));
     if (store->socket) {
-        store->tls = MY_TLS_OFF;
+        store->tls = RH_TLS_OFF;
         if (block && rh_options_given(block, "mode") && !off)
-            return rh_fail(err, RH_E_PLAN, "%sa Unix socket carries no TLS here", PLACE(block, "mode"));
+            return rh_fail(err, RH_E_PLAN, "%sa Unix socket carries no TLS here", RH_PLACE(block, "mode"));
         return RH_OK;
     }
     if (store->vault_config && !block) {
-        store->tls = store->ca_file ? MY_TLS_VERIFIED : MY_TLS_OFF;
-        if (!store->ca_file && !rh_options_bool(options, "plaintext_connection_allowed"))
+        store->tls = store->files.ca ? RH_TLS_VERIFIED : RH_TLS_OFF;
+        if (!store->files.ca && !rh_options_bool(options, "plaintext_connection_allowed"))
             rh_log(RH_LOG_WARN,
                    "no TLS to the mysql store: password and data travel in plain text; give tls_ca_file, or "
                    "plaintext_connection_allowed = \"true\" to mute this warning",
                    {"address", store->address});
         return RH_OK;
     }
-    store->tls = off ? MY_TLS_OFF : unverified ? MY_TLS_UNVERIFIED : MY_TLS_VERIFIED;
-    if (off)
-        rh_log(RH_LOG_WARN, "tls { mode = \"off\" }: password and data travel in plain text",
-               {"address", store->address});
-    else if (unverified)
-        rh_log(RH_LOG_WARN, "tls { verify = \"off\" }: anybody on the way can pose as the server",
-               {"address", store->address});
+    store->tls = asked;
+    rh_tls_warn(asked, store->address);
     return RH_OK;
 }
 
@@ -323,10 +210,10 @@ static enum rh_status take_options(struct my_store *store, const struct rh_optio
     enum rh_status status;
     const char *user = rh_options_text(options, "username"), *socket = rh_options_text(options, "socket");
     if (!user || !*user)
-        return rh_fail(err, RH_E_PLAN, "%smissing username", PLACE(options, NULL));
+        return rh_fail(err, RH_E_PLAN, "%smissing username", RH_PLACE(options, NULL));
     if (socket && rh_options_given(options, "address"))
-        return rh_fail(err, RH_E_PLAN, "%sgive socket or address, not both", PLACE(options, "socket"));
-    if ((status = dup_text(user, &store->user, err)) || (status = dup_text(socket, &store->socket, err)) ||
+        return rh_fail(err, RH_E_PLAN, "%sgive socket or address, not both", RH_PLACE(options, "socket"));
+    if ((status = rh_dup_text(user, &store->user, err)) || (status = rh_dup_text(socket, &store->socket, err)) ||
         (status = take_address(store, options, err)) || (status = take_names(store, options, err)))
         return status;
     if (socket)
@@ -395,8 +282,6 @@ void my_store_close(struct rh_store *base)
     free(store->host);
     free(store->socket);
     free(store->user);
-    free(store->ca_file);
-    free(store->cert_file);
-    free(store->key_file);
+    rh_tls_files_done(&store->files);
     free(store);
 }

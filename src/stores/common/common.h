@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What several drivers of servers need alike: the options of a TLS connection and of a password, and where an option
+ * stands. Texts given out belong to the caller; threads: no state of its own.
+ */
+#ifndef REHOME_STORES_COMMON_H
+#define REHOME_STORES_COMMON_H
+
+#include <rehome/store.h>
+
+/* "plan.hcl:3:5: " or "": where an option stands, for the beginning of a message. */
+const char *rh_place(const struct rh_options *options, const char *name, char out[static 320]);
+#define RH_PLACE(options, name) rh_place((options), (name), (char[320]){0})
+
+/* Copies an optional text; NULL stays NULL. */
+enum rh_status rh_dup_text(const char *text, char **ret_copy, struct rh_error *err) RH_MUST_USE;
+
+/* --- TLS --- */
+
+enum rh_tls { RH_TLS_OFF, RH_TLS_UNVERIFIED, RH_TLS_VERIFIED };
+
+/* The block `tls { ... }`: ca_file, cert_file, key_file, verify, mode. */
+extern const struct rh_option rh_tls_options[];
+
+struct rh_tls_files {
+    char *ca, *cert, *key; /* NULL: none */
+};
+void rh_tls_files_done(struct rh_tls_files *files);
+
+/* The files that the block names (NULL: no block), and `vault_ca`, which the option `vault_ca_name` outside the block
+ * gave (NULL: not); looks at each of them. */
+enum rh_status rh_tls_take_files(const struct rh_options *options,
+                                 const char *vault_ca_name,
+                                 const char *vault_ca,
+                                 const struct rh_options *block,
+                                 struct rh_tls_files *files,
+                                 struct rh_error *err) RH_MUST_USE;
+/* The file can be read and holds at least one certificate; `what` names its option. */
+enum rh_status rh_tls_check_certificate(const char *what, const char *path, struct rh_error *err) RH_MUST_USE;
+/* The key file can be read. */
+enum rh_status rh_tls_check_key(const char *what, const char *path, struct rh_error *err) RH_MUST_USE;
+/* What the block asks for; without a block VERIFIED. */
+enum rh_tls rh_tls_of_block(const struct rh_options *block);
+/* The log's warning where the block takes protection away. */
+void rh_tls_warn(enum rh_tls tls, const char *address);
+
+/* --- passwords --- */
+
+/* password, password_file, password_env: at most one of them; *ret_password stays NULL without any. */
+enum rh_status
+rh_take_password(const struct rh_options *options, struct rh_secret **ret_password, struct rh_error *err) RH_MUST_USE;
+
+#endif
