@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting tests/servers/mariadb from a test program, and stores on it. */
+/* Starting tests/servers/mariadb (or mysql) from a test program, and stores on it. */
 #include "mysql_server.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,14 +10,34 @@
 /* after the standard headers, as cmocka asks */
 #include <cmocka.h>
 
+/* Which of the two scripts. */
+static const char *script_name(void)
+{
+    const char *name = getenv("RH_TEST_SERVER");
+    return name && *name ? name : "mariadb";
+}
+
 /* Runs the script; true when it succeeded. */
 static bool script(const char *verb, const char *dir, const char *options)
 {
     char command[1200];
     const char *servers = getenv("REHOME_SERVERS");
-    snprintf(command, sizeof command, "'%s/mariadb' %s '%s' %s", servers ? servers : "tests/servers", verb, dir,
-             options);
+    snprintf(command, sizeof command, "'%s/%s' %s '%s' %s", servers ? servers : "tests/servers", script_name(), verb,
+             dir, options);
     return system(command) == 0;
+}
+
+bool server_had(void)
+{
+    if (script("have", "", ""))
+        return true;
+    fprintf(stderr, "skipped: no %s server to be had\n", script_name());
+    return false;
+}
+
+bool server_is_mysql(void)
+{
+    return strcmp(script_name(), "mysql") == 0;
 }
 
 /* Takes one line of the env file. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starting tests/servers/mariadb from a test program, and stores on it. */
+/* Starting tests/servers/mariadb (or mysql) from a test program, and stores on it. */
 #ifndef REHOME_TESTS_MYSQL_SERVER_H
 #define REHOME_TESTS_MYSQL_SERVER_H
 
@@ -7,13 +7,16 @@
 #include <rehome/store.h>
 
 struct server {
-    char dir[256]; /* what tests/servers/mariadb was given */
+    char dir[256]; /* what the script was given */
     char socket[128], ca[300], tls[300], password_file[300];
     unsigned port;
     MYSQL *root; /* as root over the socket */
 };
 
-/* Starts a server with `options` (blanks between them). False when it can't be had: the test skips. */
+/* Whether the server that RH_TEST_SERVER names (mariadb by default, or mysql) can be had; says so if not. */
+bool server_had(void);
+bool server_is_mysql(void);
+/* Starts a server with `options` (blanks between them). False when it doesn't start. */
 bool server_start(struct server *server, const char *options);
 void server_stop(struct server *server);
 bool server_verb(struct server *server, const char *verb); /* "kill", "restart" */

@@ -57,11 +57,13 @@ static void from_server(struct proxy *proxy, struct pair *pair)
     }
     if (pair->client < 0)
         return;
-    if (atomic_exchange(&proxy->swallow, false)) {
+    long long limit = atomic_load(&proxy->cut_after), passed = atomic_fetch_add(&proxy->passed, size) + size;
+    long long swallow = atomic_load(&proxy->swallow_at);
+    if (swallow >= 0 && passed > swallow) {
+        atomic_store(&proxy->swallow_at, -1);
         cut(proxy, pair);
         return;
     }
-    long long limit = atomic_load(&proxy->cut_after), passed = atomic_fetch_add(&proxy->passed, size) + size;
     if (limit >= 0 && passed >= limit) {
         atomic_store(&proxy->cut_after, -1);
         cut(proxy, pair);
@@ -76,6 +78,11 @@ static void from_client(struct proxy *proxy, struct pair *pair)
 {
     static char data[65536];
     ssize_t size = recv(pair->client, data, sizeof data, 0);
+    if (size > 0) {
+        atomic_fetch_add(&proxy->sent, size);
+        if (proxy->watch && memmem(data, (size_t)size, proxy->watch, strlen(proxy->watch)))
+            atomic_store(&proxy->seen, true);
+    }
     if (size <= 0 || !pass(pair->server, data, size))
         cut(proxy, pair);
 }
@@ -130,7 +137,7 @@ static void *run(void *user)
 
 void proxy_start(struct proxy *proxy, unsigned target)
 {
-    *proxy = (struct proxy){.target = target, .cut_after = -1};
+    *proxy = (struct proxy){.target = target, .cut_after = -1, .swallow_at = -1};
     proxy->listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = loopback(0);
     socklen_t size = sizeof address;

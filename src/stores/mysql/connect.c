@@ -85,6 +85,12 @@ static enum rh_status connect_failed(struct my_session *session, MYSQL *mysql, s
         }
         return RH_E_TLS;
     }
+    /* Unverified, libmariadb logs in without TLS; whatever the server then says, that it has none is the cause. */
+    if (store->tls != RH_TLS_OFF && mysql->server_capabilities && !(mysql->server_capabilities & CLIENT_SSL)) {
+        rh_fail(err, RH_E_TLS, "%s failed: the server offers no TLS", what);
+        tls_hint(store, err, "does not support it");
+        return RH_E_TLS;
+    }
     enum rh_status status = my_fail_number(session, err, what, number, message);
     /* Nothing is open yet, so "reconnect" means: try again. */
     if (err && err->retry == RH_RETRY_RECONNECT)
@@ -92,8 +98,8 @@ static enum rh_status connect_failed(struct my_session *session, MYSQL *mysql, s
     return status;
 }
 
-/* Sets the handle's options. */
-static void set_options(const struct my_store *store, MYSQL *mysql)
+/* Sets the handle's options; `plugins` may log in. */
+static void set_options(const struct my_store *store, MYSQL *mysql, const char *plugins)
 {
     const my_bool yes = 1;
     const unsigned protocol = store->socket ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP, none = 0;
@@ -106,8 +112,7 @@ static void set_options(const struct my_store *store, MYSQL *mysql)
     mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &none);
     /* Unless the peer is known, nothing that would send it the password itself. */
     if (store->tls != RH_TLS_VERIFIED && !store->socket)
-        mysql_optionsv(mysql, MARIADB_OPT_RESTRICTED_AUTH,
-                       "mysql_native_password,client_ed25519,caching_sha2_password");
+        mysql_optionsv(mysql, MARIADB_OPT_RESTRICTED_AUTH, plugins);
     if (store->tls == RH_TLS_OFF)
         return;
     /* Connector/C 3.3 refuses a server without TLS only when it verifies; note_tls looks in the other case. */
@@ -140,14 +145,15 @@ static enum rh_status note_tls(struct my_session *session, struct rh_error *err)
     return RH_OK;
 }
 
-/* Connects; on success the session has a handle. */
-static enum rh_status connect_server(struct my_session *session, struct rh_error *err)
+/* One attempt; on success the session has a handle. *ret_again: with TLS at hand it is worth another. */
+static enum rh_status
+try_connect(struct my_session *session, const char *plugins, bool *ret_again, struct rh_error *err)
 {
     const struct my_store *store = session->store;
     MYSQL *mysql = mysql_init(NULL);
     if (!mysql)
         return rh_fail_memory(err);
-    set_options(store, mysql);
+    set_options(store, mysql, plugins);
     const char *password = store->password ? (const char *)rh_secret_bytes(store->password).data : NULL;
     MYSQL *done = mysql_real_connect(mysql, store->socket ? NULL : store->host, store->user, password, NULL,
                                      store->port, store->socket, 0);
@@ -155,12 +161,32 @@ static enum rh_status connect_server(struct my_session *session, struct rh_error
     if (mysql->passwd)
         rh_wipe(mysql->passwd, strlen(mysql->passwd));
     if (!done) {
+        *ret_again = mysql_errno(mysql) == CR_PLUGIN_NOT_ALLOWED && mysql->server_capabilities & CLIENT_SSL;
         enum rh_status status = connect_failed(session, mysql, err);
         mysql_close(mysql);
         return status;
     }
     session->mysql = mysql;
     return note_tls(session, err);
+}
+
+/* Connects; on success the session has a handle. Where TLS is demanded but not verified, libmariadb goes on without it
+ * when the server has none, and its caching_sha2_password then sends the password in plain text, since it believes in
+ * the demand. So that plugin may only be used after the server has said that it has TLS. */
+static enum rh_status connect_server(struct my_session *session, struct rh_error *err)
+{
+    static const char plain[] = "mysql_native_password,client_ed25519",
+                      all[] = "mysql_native_password,client_ed25519,caching_sha2_password";
+    bool again = false;
+    if (session->store->tls != RH_TLS_UNVERIFIED)
+        return try_connect(session, all, &again, err);
+    struct rh_error first = {0};
+    enum rh_status status = try_connect(session, plain, &again, &first);
+    if (status && again)
+        return try_connect(session, all, &again, err);
+    if (status && err)
+        *err = first;
+    return status;
 }
 
 /* Sets the connection to what this driver relies on, whatever the server's defaults and init_connect say. */
