@@ -3,10 +3,12 @@
 #include "file/file.h"
 #include "memory/memory.h"
 #include "mysql/driver.h"
+#include "postgresql/driver.h"
 
 static const struct rh_driver *const drivers[] = {
     &rh_file_driver,
     &rh_driver_mysql,
+    &rh_driver_postgresql,
     &rh_memory_driver,
     NULL,
 };

@@ -281,10 +281,18 @@ static void test_value_of_one_mebibyte(void **state)
 
 static void test_order(void **state)
 {
-    static const char *const sorted[] = {"A", "a", "a-b", "a-b/x", "a/b", "a/b/c", "a0", "b/\xff", "b/\xff/c", "c\x7f"};
+    static const char *const keys[] = {"A",      "a",        "a-b",        "a-b/x",        "a/b",
+                                       "a/b/c",  "a0",       "b/\xc3\xbf", "b/\xc3\xbf/c", "b/\xc3\xbf\x7f",
+                                       "b/\xff", "b/\xff/c", "c\x7f"};
     struct open_store *open = *state;
     rh_auto_batch struct rh_batch batch = RH_BATCH_INIT, all = RH_BATCH_INIT;
-    size_t count = sizeof(sorted) / sizeof(sorted[0]);
+    rh_auto_buf struct rh_buf rival = RH_BUF_INIT;
+    const char *sorted[sizeof(keys) / sizeof(keys[0])];
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) /* not every store holds every byte */
+        if (target->driver->write->fits(open->store, &kv, rh_bytes_text(keys[i]), 0, &rival, NULL) == RH_OK)
+            sorted[count++] = keys[i];
+    assert_in_range(count, sizeof(keys) / sizeof(keys[0]) - 2, sizeof(keys) / sizeof(keys[0]));
     for (size_t i = count; i-- > 0;)
         add(&batch, rh_bytes_text(sorted[i]), rh_bytes_text(sorted[i]));
     put_batch(open, &batch, RH_PUT_CREATE);

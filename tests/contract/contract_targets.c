@@ -118,4 +118,22 @@ static enum rh_status mysql_options(struct rh_options **ret_options, struct rh_e
 static const struct contract_target mysql_target = {
     .name = "mysql", .driver = &rh_driver_mysql, .make_options = mysql_options};
 
-const struct contract_target *const contract_targets[] = {&memory_target, &file_target, &mysql_target, NULL};
+#include "../../src/stores/postgresql/driver.h"
+
+static enum rh_status postgresql_options(struct rh_options **ret_options, struct rh_error *err)
+{
+    return options_from_env("RH_TEST_POSTGRESQL_OPTIONS", rh_driver_postgresql.options, ret_options, err);
+}
+
+static enum rh_status postgresql_other_spelling(struct rh_options **ret_options, struct rh_error *err)
+{
+    return options_from_env("RH_TEST_POSTGRESQL_OTHER", rh_driver_postgresql.options, ret_options, err);
+}
+
+static const struct contract_target postgresql_target = {.name = "postgresql",
+                                                         .driver = &rh_driver_postgresql,
+                                                         .make_options = postgresql_options,
+                                                         .make_other_spelling = postgresql_other_spelling};
+
+const struct contract_target *const contract_targets[] = {&memory_target, &file_target, &mysql_target,
+                                                          &postgresql_target, NULL};
