@@ -94,6 +94,34 @@ enum rh_status rh_seal_reader_at(struct rh_seal_reader *reader,
                                  uint64_t number,
                                  struct rh_buf *buf,
                                  struct rh_error *err) RH_MUST_USE;
+/* Where the next frame begins: after rh_seal_reader_new the size of the header. */
+uint64_t rh_seal_reader_offset(const struct rh_seal_reader *reader);
 void rh_seal_reader_free(struct rh_seal_reader *reader);
+
+/* --- sealed files without their frames --- */
+struct rh_seal_info { /* what anybody can read; nothing of it is proven without the key */
+    uint32_t version;
+    uint8_t id[16];
+    char purpose[65];
+    uint8_t kind; /* of the key provider: 1 key file, 2 passphrase */
+    const char *kind_words;
+    uint8_t key_id[16]; /* key file */
+    uint8_t scrypt_log_n;
+    uint32_t scrypt_r, scrypt_p; /* passphrase */
+    uint64_t header_bytes;
+    bool has_frame, first_is_last;
+    uint32_t first_frame_bytes;
+};
+/* Reads the header, and the first frame's head, of a seekable file from its start. RH_E_CORRUPT: not one. */
+enum rh_status rh_seal_look(int fd, struct rh_seal_info *ret_info, struct rh_error *err) RH_MUST_USE;
+/* A header for the same file and file key, wrapped by new_provider, is appended to ret_header; *ret_old_bytes is the
+ * size of the present one, behind which the frames stay as they are. With new_provider NULL: only whether the key fits.
+ * RH_E_DENIED when it doesn't. Purpose and binding aren't asked for. */
+enum rh_status rh_seal_rewrap(int fd,
+                              struct rh_key_provider *provider,
+                              struct rh_key_provider *new_provider,
+                              struct rh_buf *ret_header,
+                              uint64_t *ret_old_bytes,
+                              struct rh_error *err) RH_MUST_USE;
 
 #endif

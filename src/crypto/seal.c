@@ -246,6 +246,35 @@ static enum rh_status read_header(struct input *in, uint8_t *out, size_t size, s
     return status;
 }
 
+/* The two parts of a header as read. */
+struct parts {
+    uint8_t fixed[RH_SEAL_FIXED_MOST], wrap[RH_SEAL_WRAP_MOST];
+    size_t fixed_size, wrap_size;
+};
+
+/* Reads both parts, bounded; what they say isn't looked at yet. */
+static enum rh_status read_parts(struct input *in, struct parts *parts, struct rh_error *err)
+{
+    uint8_t size_bytes[4];
+    size_t fixed_size;
+    enum rh_status status = read_header(in, parts->fixed, RH_SEAL_START_BYTES, err);
+    if (!status)
+        status = rh_seal_header_start(rh_bytes(parts->fixed, RH_SEAL_START_BYTES), &fixed_size, err);
+    if (!status)
+        status = read_header(in, parts->fixed + RH_SEAL_START_BYTES, fixed_size - RH_SEAL_START_BYTES, err);
+    if (!status)
+        status = read_header(in, size_bytes, sizeof size_bytes, err);
+    if (status)
+        return status;
+    struct rh_cursor cur = rh_cursor(rh_bytes(size_bytes, sizeof size_bytes));
+    size_t wrap_size = rh_cursor_u32be(&cur);
+    if (wrap_size > sizeof parts->wrap)
+        return rh_fail(err, RH_E_CORRUPT, "opening a sealed file: wrap part of %zu bytes is out of bounds", wrap_size);
+    parts->fixed_size = fixed_size;
+    parts->wrap_size = wrap_size;
+    return read_header(in, parts->wrap, wrap_size, err);
+}
+
 /* Reads and checks the header; the reader is ready then. */
 static enum rh_status open_file(struct rh_seal_reader *reader,
                                 struct rh_key_provider *provider,
@@ -253,27 +282,13 @@ static enum rh_status open_file(struct rh_seal_reader *reader,
                                 struct rh_bytes binding,
                                 struct rh_error *err)
 {
-    uint8_t fixed[RH_SEAL_FIXED_MOST], size_bytes[4], wrap[RH_SEAL_WRAP_MOST];
-    size_t fixed_size;
-    enum rh_status status = read_header(&reader->in, fixed, RH_SEAL_START_BYTES, err);
-    if (!status)
-        status = rh_seal_header_start(rh_bytes(fixed, RH_SEAL_START_BYTES), &fixed_size, err);
-    if (!status)
-        status = read_header(&reader->in, fixed + RH_SEAL_START_BYTES, fixed_size - RH_SEAL_START_BYTES, err);
-    if (!status)
-        status = read_header(&reader->in, size_bytes, sizeof size_bytes, err);
-    if (status)
-        return status;
-    struct rh_cursor cur = rh_cursor(rh_bytes(size_bytes, sizeof size_bytes));
-    size_t wrap_size = rh_cursor_u32be(&cur);
-    if (wrap_size > sizeof wrap)
-        return rh_fail(err, RH_E_CORRUPT, "opening a sealed file: wrap part of %zu bytes is out of bounds", wrap_size);
-    status = read_header(&reader->in, wrap, wrap_size, err);
+    struct parts parts;
+    enum rh_status status = read_parts(&reader->in, &parts, err);
     if (status)
         return status;
     struct rh_seal_keys keys;
-    status = rh_seal_header_open(provider, purpose, binding, rh_bytes(fixed, fixed_size), rh_bytes(wrap, wrap_size),
-                                 &keys, err);
+    status = rh_seal_header_open(provider, purpose, binding, rh_bytes(parts.fixed, parts.fixed_size),
+                                 rh_bytes(parts.wrap, parts.wrap_size), &keys, err);
     if (status)
         return status;
     memcpy(reader->header_hash, keys.header_hash, sizeof reader->header_hash);
@@ -424,6 +439,54 @@ enum rh_status rh_seal_reader_at(
     reader->number = number;
     reader->last_seen = false;
     return rh_seal_reader_next(reader, buf, NULL, err);
+}
+
+uint64_t rh_seal_reader_offset(const struct rh_seal_reader *reader)
+{
+    return reader->in.at;
+}
+
+/* --- without the frames --- */
+
+enum rh_status rh_seal_look(int fd, struct rh_seal_info *ret_info, struct rh_error *err)
+{
+    struct input in = {.fd = fd, .seekable = true};
+    struct parts parts;
+    struct rh_seal_info info = {0};
+    enum rh_status status = read_parts(&in, &parts, err);
+    if (!status)
+        status = rh_seal_header_look(rh_bytes(parts.fixed, parts.fixed_size), rh_bytes(parts.wrap, parts.wrap_size),
+                                     &info, err);
+    if (status)
+        return status;
+    info.header_bytes = in.at;
+    struct head head;
+    status = read_head(&in, &head, err);
+    if (rh_failed(status))
+        return status;
+    info.has_frame = status == RH_OK;
+    info.first_frame_bytes = info.has_frame ? head.size : 0;
+    info.first_is_last = info.has_frame && head.last;
+    *ret_info = info;
+    return RH_OK;
+}
+
+enum rh_status rh_seal_rewrap(int fd,
+                              struct rh_key_provider *provider,
+                              struct rh_key_provider *new_provider,
+                              struct rh_buf *ret_header,
+                              uint64_t *ret_old_bytes,
+                              struct rh_error *err)
+{
+    struct input in = {.fd = fd, .seekable = true};
+    struct parts parts;
+    enum rh_status status = read_parts(&in, &parts, err);
+    if (!status)
+        status = rh_seal_header_rewrap(provider, new_provider, rh_bytes(parts.fixed, parts.fixed_size),
+                                       rh_bytes(parts.wrap, parts.wrap_size), ret_header, err);
+    if (!status)
+        *ret_old_bytes = in.at;
+    return status;
 }
 
 /* --- blobs --- */

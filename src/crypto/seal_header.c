@@ -141,12 +141,23 @@ enum rh_status rh_seal_header_start(struct rh_bytes start, size_t *ret_fixed_siz
     return RH_OK;
 }
 
-/* Checks the purpose in the fixed part, whose size start has checked. */
-static enum rh_status check_purpose(struct rh_bytes fixed, const char *purpose, struct rh_error *err)
+/* The purpose in the fixed part, whose size start has checked. */
+static enum rh_status get_purpose(struct rh_bytes fixed, struct rh_bytes *ret_purpose, struct rh_error *err)
 {
     struct rh_bytes found = rh_bytes(fixed.data + AT_PURPOSE + 1, fixed.size - AT_PURPOSE - 1);
     if (fixed.data[AT_PURPOSE] != found.size || !purpose_valid(found))
         return rh_fail(err, RH_E_CORRUPT, "opening a sealed file: its purpose isn't well-formed");
+    *ret_purpose = found;
+    return RH_OK;
+}
+
+/* Checks that the purpose is this one. */
+static enum rh_status check_purpose(struct rh_bytes fixed, const char *purpose, struct rh_error *err)
+{
+    struct rh_bytes found;
+    enum rh_status status = get_purpose(fixed, &found, err);
+    if (status)
+        return status;
     if (!rh_bytes_equal(found, rh_bytes_text(purpose)))
         return rh_fail(err, RH_E_CORRUPT, "opening a sealed file: it is for '%s', not for '%s'", RH_SHOW(found),
                        RH_SHOW(rh_bytes_text(purpose)));
@@ -185,12 +196,21 @@ static enum rh_status unwrap(struct rh_key_provider *provider,
     return status;
 }
 
-/* Compares what the file key gives with what the header says. */
-static enum rh_status check_derived(struct rh_bytes fixed, const struct derived *derived, struct rh_error *err)
+/* Whether the file key is the one that the header is committed to. */
+static enum rh_status check_commitment(struct rh_bytes fixed, const struct derived *derived, struct rh_error *err)
 {
     if (!rh_bytes_equal_secret(rh_bytes(fixed.data + AT_COMMITMENT, RH_SEAL_KEY_BYTES),
                                rh_bytes(derived->commitment, RH_SEAL_KEY_BYTES)))
         return rh_fail(err, RH_E_CORRUPT, "opening a sealed file: the file key isn't the one it was made with");
+    return RH_OK;
+}
+
+/* Compares what the file key gives with what the header says. */
+static enum rh_status check_derived(struct rh_bytes fixed, const struct derived *derived, struct rh_error *err)
+{
+    enum rh_status status = check_commitment(fixed, derived, err);
+    if (status)
+        return status;
     if (!rh_bytes_equal_secret(rh_bytes(fixed.data + AT_BINDING, RH_SEAL_KEY_BYTES),
                                rh_bytes(derived->binding_tag, RH_SEAL_KEY_BYTES)))
         return rh_fail(err, RH_E_CORRUPT, "opening a sealed file: it belongs to another plan, move or place");
@@ -216,6 +236,75 @@ enum rh_status rh_seal_header_open(struct rh_key_provider *provider,
         status = check_derived(fixed, &derived, err);
     if (!status)
         give_keys(fixed, &derived, ret_keys);
+    rh_wipe(file_key, sizeof file_key);
+    rh_wipe(&derived, sizeof derived);
+    return status;
+}
+
+enum rh_status
+rh_seal_header_look(struct rh_bytes fixed, struct rh_bytes wrap, struct rh_seal_info *ret_info, struct rh_error *err)
+{
+    struct rh_bytes purpose;
+    enum rh_status status = get_purpose(fixed, &purpose, err);
+    if (status)
+        return status;
+    if (wrap.size == 0)
+        return rh_fail(err, RH_E_CORRUPT, "opening a sealed file: no wrapped key");
+    struct rh_seal_info info = {.version = VERSION, .kind = wrap.data[0], .kind_words = kind_name(wrap.data[0])};
+    memcpy(info.id, fixed.data + AT_ID, sizeof info.id);
+    memcpy(info.purpose, purpose.data, purpose.size);
+    struct rh_cursor cur = rh_cursor(rh_bytes(wrap.data + 1, wrap.size - 1));
+    if (info.kind == RH_PROVIDER_PASSPHRASE) {
+        info.scrypt_log_n = rh_cursor_u8(&cur);
+        info.scrypt_r = rh_cursor_u32be(&cur);
+        info.scrypt_p = rh_cursor_u32be(&cur);
+    } else if (info.kind == RH_PROVIDER_KEY_FILE) {
+        const struct rh_bytes key_id = rh_cursor_take(&cur, sizeof info.key_id);
+        if (!cur.bad)
+            memcpy(info.key_id, key_id.data, sizeof info.key_id);
+    }
+    if (cur.bad)
+        return rh_fail(err, RH_E_CORRUPT, "opening a sealed file: its wrap part is too short");
+    *ret_info = info;
+    return RH_OK;
+}
+
+/* Appends fixed part and a new wrap part around the file key. */
+static enum rh_status put_rewrapped(struct rh_key_provider *provider,
+                                    const uint8_t *file_key,
+                                    struct rh_bytes fixed,
+                                    struct rh_buf *out,
+                                    struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf wrap = rh_buf_limited(RH_SEAL_WRAP_MOST);
+    enum rh_status status = rh_buf_u8(&wrap, (uint8_t)provider->class->kind, err);
+    if (!status)
+        status =
+            provider->class->wrap(provider, (struct rh_seal_fixed){fixed, fixed.data + AT_ID}, file_key, &wrap, err);
+    if (!status)
+        status = rh_buf_add(out, fixed.data, fixed.size, err);
+    return status ? status : rh_buf_bytes32(out, rh_buf_bytes(&wrap), err);
+}
+
+enum rh_status rh_seal_header_rewrap(struct rh_key_provider *provider,
+                                     struct rh_key_provider *new_provider,
+                                     struct rh_bytes fixed,
+                                     struct rh_bytes wrap,
+                                     struct rh_buf *out,
+                                     struct rh_error *err)
+{
+    uint8_t file_key[RH_SEAL_KEY_BYTES];
+    struct derived derived;
+    struct rh_bytes purpose;
+    enum rh_status status = get_purpose(fixed, &purpose, err);
+    if (!status)
+        status = unwrap(provider, fixed, wrap, file_key, err);
+    if (!status)
+        status = derive(file_key, fixed.data + AT_ID, rh_bytes("", 0), &derived, err);
+    if (!status)
+        status = check_commitment(fixed, &derived, err);
+    if (!status && new_provider)
+        status = put_rewrapped(new_provider, file_key, fixed, out, err);
     rh_wipe(file_key, sizeof file_key);
     rh_wipe(&derived, sizeof derived);
     return status;

@@ -36,5 +36,18 @@ enum rh_status rh_seal_header_open(struct rh_key_provider *provider,
                                    struct rh_bytes wrap,
                                    struct rh_seal_keys *ret_keys,
                                    struct rh_error *err) RH_MUST_USE;
+/* What both parts tell without a key. */
+enum rh_status rh_seal_header_look(struct rh_bytes fixed,
+                                   struct rh_bytes wrap,
+                                   struct rh_seal_info *ret_info,
+                                   struct rh_error *err) RH_MUST_USE;
+/* Opens the file key and appends a header for it: the fixed part as it is, a new wrap part. With new_provider NULL
+ * nothing is appended: whether the key is the right one. */
+enum rh_status rh_seal_header_rewrap(struct rh_key_provider *provider,
+                                     struct rh_key_provider *new_provider,
+                                     struct rh_bytes fixed,
+                                     struct rh_bytes wrap,
+                                     struct rh_buf *out,
+                                     struct rh_error *err) RH_MUST_USE;
 
 #endif
