@@ -70,6 +70,7 @@ struct rh_facts {
     char live_owner[256];  /* who else is at work on it, in words; empty: nobody can be seen */
     char owner_blind[160]; /* why an owner might not be seen ("a Vault without HA holds no lock"), or empty */
     enum rh_yes encrypted_at_rest, writable, exists; /* exists: the container (folder, table) is there */
+    bool one_pass; /* a pipe: read or written once, from start to end; a destination can't be read back */
     struct rh_limits limits;
 };
 
@@ -190,6 +191,8 @@ struct rh_schema_ops {
 
 /* Marker and fingerprint. NULL functions: the model's own rule (kv: the record core/migration, put create-only). */
 struct rh_guard_ops {
+    /* Holds no marker and needs none: nobody works on a file that is replaced as a whole, or only read. */
+    bool unmarked;
     enum rh_status (*marker_get)(struct rh_ctx *ctx,
                                  struct rh_session *session,
                                  struct rh_buf *ret_marker); /* RH_NOT_FOUND */
@@ -202,6 +205,27 @@ struct rh_guard_ops {
     /* A short text that changes when this container was replaced, restored or recreated (folder inode and birth, table
      * creation time). */
     enum rh_status (*fingerprint)(struct rh_ctx *ctx, struct rh_session *session, struct rh_buf *ret_text);
+};
+
+/* Stores of RH_COMMIT_WHOLE: nothing shows until the one commit, so there is no undo log, but what was there before is
+ * kept. All records come in key order on one session, between begin and commit. A *stamp* is a short text that tells
+ * one content from another for good. Sessions are control or write ones. */
+struct rh_whole_ops {
+    bool replaces_all; /* the commit leaves nothing of what was there: keys there are neither conflicts nor extras */
+    /* Between begin and commit: the stamp that the commit will leave. The commit itself must refuse (RH_E_CONFLICT)
+     * when what stands then isn't `replaces` (empty: nothing may stand). */
+    enum rh_status (*promise)(struct rh_ctx *ctx,
+                              struct rh_session *session,
+                              struct rh_bytes replaces,
+                              struct rh_buf *ret_stamp);
+    /* What stands now, durably. RH_NOT_FOUND: nothing. RH_E_REFUSED: something that must not be replaced. */
+    enum rh_status (*stamp)(struct rh_ctx *ctx, struct rh_session *session, struct rh_buf *ret_stamp);
+    /* Keeps what stands now for restore; durable when it returns; may be repeated as long as the same stands. */
+    enum rh_status (*save)(struct rh_ctx *ctx, struct rh_session *session);
+    /* Takes away what stands and puts back what was saved, or nothing. May be repeated. */
+    enum rh_status (*restore)(struct rh_ctx *ctx, struct rh_session *session, bool saved);
+    /* Gives up what was saved. May be repeated. */
+    enum rh_status (*forget)(struct rh_ctx *ctx, struct rh_session *session);
 };
 
 struct rh_store_args {
@@ -240,6 +264,7 @@ struct rh_driver {
     const struct rh_write_ops *write;
     const struct rh_schema_ops *schema;
     const struct rh_guard_ops *guard;
+    const struct rh_whole_ops *whole; /* RH_COMMIT_WHOLE, else NULL */
 };
 
 /* --- src/stores/registry.c --- */

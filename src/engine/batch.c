@@ -310,6 +310,13 @@ enum rh_status batch_write(struct batch_writer *writer, struct rh_ctx *ctx, stru
     uint8_t fates[BATCH_RECORDS] = {0};
     if (batch->count == 0 || batch->count > BATCH_RECORDS)
         return rh_fail(ctx->err, RH_E_INTERNAL, "a batch of %zu records", batch->count);
+    if (move->source.facts.one_pass) {
+        enum rh_status status = one_pass_fits(move, ctx, move->whole ? move->whole : writer->session, batch);
+        if (status != RH_OK)
+            return status;
+    }
+    if (move->whole)
+        return whole_put(move, ctx, range, batch);
     rh_crash_point("copy");
     struct range next = *range;
     struct rh_undo_position position = {0};
@@ -348,6 +355,10 @@ enum rh_status range_finish(struct move_run *move, struct range *range, struct r
 {
     struct rh_range_state state = range->state;
     state.done = true;
+    if (move->whole) { /* journaled with all others */
+        range->state.done = true;
+        return RH_OK;
+    }
     enum rh_status status = rh_journal_range_progress(move->engine->journal, move->plan->name, &state, err);
     if (status == RH_OK)
         range->state.done = true;

@@ -236,7 +236,8 @@ enum rh_status check_sides(struct move_run *move, bool resuming, struct rh_error
         check_problem(move, &move->destination, RH_E_DENIED, "read-only", (struct rh_bytes){0},
                       "give the account or user the right to write", "the destination '%s' can't be written",
                       move->destination.facts.address);
-    if (move->plan->source_marker && move->source.facts.writable == RH_NO)
+    const struct rh_guard_ops *guard = move->source.endpoint->driver->guard;
+    if (move->plan->source_marker && move->source.facts.writable == RH_NO && !(guard && guard->unmarked))
         check_problem(move, &move->source, RH_E_DENIED, "source-read-only", (struct rh_bytes){0},
                       "give the right to write, or say marker = \"none\" in the move and see to it yourself that "
                       "nothing writes there",
@@ -249,5 +250,7 @@ enum rh_status check_sides(struct move_run *move, bool resuming, struct rh_error
         status = check_marker(move, &move->destination, err);
     if (status == RH_OK && !resuming)
         status = check_initialised(move, err);
+    if (status == RH_OK)
+        status = whole_check(move, resuming, err);
     return status;
 }

@@ -116,8 +116,9 @@ static void *reader_main(void *user)
 static enum rh_status write_range(struct pipe *pipe, struct batch_writer *writer, struct rh_ctx *ctx)
 {
     struct rh_engine *engine = pipe->move->engine;
-    enum rh_status status =
-        lane_session(&pipe->lane->writer, &pipe->move->destination, ctx, RH_ROLE_WRITE, &writer->session);
+    enum rh_status status = RH_OK;
+    if (!pipe->move->whole)
+        status = lane_session(&pipe->lane->writer, &pipe->move->destination, ctx, RH_ROLE_WRITE, &writer->session);
     struct rh_batch *batch;
     while (status == RH_OK && (batch = pipe_full_batch(pipe))) {
         status = rh_ctx_check(ctx);
@@ -181,7 +182,7 @@ static enum rh_status count_all(struct move_run *move, struct rh_error *err)
         expected += move->ranges[i].state.expect_count;
         copied += move->ranges[i].state.copied.count;
     }
-    if (expected == copied)
+    if (expected == copied || move->source.facts.one_pass)
         return RH_OK;
     rh_fail(err, RH_E_MISMATCH,
             "the source changed while it was copied: %llu records when it was surveyed, %llu when they were copied",
@@ -206,6 +207,13 @@ static enum rh_status count_all(struct move_run *move, struct rh_error *err)
     return RH_E_MISMATCH;
 }
 
+/* Every range that isn't done. */
+static enum rh_status copy_ranges(struct move_run *move, struct rh_error *err)
+{
+    enum rh_status status = lanes_run(move, not_copied, copy_range, NULL, err);
+    return status == RH_OK ? count_all(move, err) : status;
+}
+
 enum rh_status copy_run(struct move_run *move, struct rh_error *err)
 {
     uint64_t total = 0, before = 0;
@@ -215,13 +223,15 @@ enum rh_status copy_run(struct move_run *move, struct rh_error *err)
     }
     engine_step_shown(move, "copy", total);
     atomic_store(&move->engine->records_done, before);
+    if (whole_of(&move->destination))
+        return whole_copy(move, copy_ranges, err);
     enum rh_status status =
         rh_undo_open(move->engine->journal, move->engine->provider, move->plan->name, &move->undo, err);
     if (status == RH_OK)
         status = doubt_load(move, err);
     if (status == RH_OK)
-        status = lanes_run(move, not_copied, copy_range, NULL, err);
+        status = copy_ranges(move, err);
     rh_undo_close(move->undo);
     move->undo = NULL;
-    return status == RH_OK ? count_all(move, err) : status;
+    return status;
 }

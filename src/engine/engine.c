@@ -14,6 +14,8 @@ struct rh_ctx engine_ctx(struct rh_engine *engine, struct rh_error *err)
 
 int64_t engine_lanes(const struct move_run *move)
 {
+    if (one_lane(move))
+        return 1;
     const int64_t asked = move->engine->args.parallel ? move->engine->args.parallel : move->plan->parallel;
     return asked > 0 ? asked : LANES_DEFAULT;
 }

@@ -69,6 +69,7 @@ struct move_run {
     struct rh_dataset dataset; /* kv stores have one */
     struct survey survey;      /* from the survey until it is journaled */
     char note[256];            /* what the step under way has to say in status and report */
+    struct rh_session *whole;  /* while a destination that commits as a whole is being written */
     /* what check found */
     size_t problems;
     struct rh_error first_problem;
@@ -256,6 +257,39 @@ enum rh_status lanes_run(struct move_run *move,
                          lane_work *work,
                          void *user,
                          struct rh_error *err);
+
+/* --- whole.c: destinations that commit as a whole; sides that are pipes --- */
+static inline const struct rh_whole_ops *whole_of(const struct side *side)
+{
+    return side->endpoint->driver->whole;
+}
+/* Whether a side can be gone through once only, so that nothing can be compared afterwards. */
+static inline bool one_pass(const struct move_run *move)
+{
+    return move->source.facts.one_pass || move->destination.facts.one_pass;
+}
+/* One lane writes everything, in order. */
+static inline bool one_lane(const struct move_run *move)
+{
+    return move->whole || move->source.facts.one_pass;
+}
+/* Looks at what stands at the destination, and at what a pipe can't do; problems by check_problem. */
+enum rh_status whole_check(struct move_run *move, bool resuming, struct rh_error *err);
+/* Begins the one unit, copies by `copy`, commits; or finds that an earlier process had committed. */
+enum rh_status whole_copy(struct move_run *move,
+                          enum rh_status (*copy)(struct move_run *move, struct rh_error *err),
+                          struct rh_error *err);
+/* A batch into the unit; nothing is journaled before the commit. */
+enum rh_status whole_put(struct move_run *move, struct rh_ctx *ctx, struct range *range, struct rh_batch *batch);
+/* Takes our content away if it is ours still, and puts back what was there. */
+enum rh_status whole_rollback(struct move_run *move, struct rh_error *err);
+/* Gives up what was kept of the content before ours. */
+enum rh_status whole_forget(struct move_run *move, struct rh_error *err);
+/* What the survey couldn't ask a pipe: whether each record of a batch fits the destination. */
+enum rh_status
+one_pass_fits(struct move_run *move, struct rh_ctx *ctx, struct rh_session *session, const struct rh_batch *batch);
+/* The refusal of a comparison that can't be made; RH_OK where it can. */
+enum rh_status one_pass_refuse(struct move_run *move, struct rh_error *err);
 
 /* --- copy.c, verify.c, rollback.c, report.c --- */
 enum rh_status copy_run(struct move_run *move, struct rh_error *err);

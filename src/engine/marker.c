@@ -18,8 +18,17 @@ static enum rh_status marker_batch(struct rh_batch *batch, struct rh_bytes marke
     return rh_batch_add_kv(batch, rh_bytes_text(RH_KV_MARKER), marker, false) ? RH_OK : rh_fail_memory(err);
 }
 
+/* Whether a side holds no marker at all. */
+static bool is_unmarked(const struct side *side)
+{
+    const struct rh_driver *driver = side->endpoint->driver;
+    return driver->guard && driver->guard->unmarked;
+}
+
 enum rh_status marker_get(struct side *side, struct rh_ctx *ctx, struct rh_buf *ret_marker)
 {
+    if (is_unmarked(side))
+        return RH_NOT_FOUND;
     const struct rh_driver *driver = side->store->driver;
     if (driver->guard && driver->guard->marker_get)
         return side_status(side, ctx->err, driver->guard->marker_get(ctx, side->session, ret_marker));
@@ -119,7 +128,9 @@ enum rh_status marker_take(struct move_run *move, struct side *side, bool *ret_w
 {
     struct rh_ctx ctx = engine_ctx(move->engine, err);
     const struct rh_bytes ours = rh_buf_bytes(&move->marker);
-    *ret_was_there = false;
+    *ret_was_there = is_unmarked(side);
+    if (*ret_was_there)
+        return RH_OK;
     enum rh_status status = marker_set(side, &ctx, ours);
     if (status != RH_EXISTS)
         return status;
@@ -153,7 +164,7 @@ enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_e
     struct rh_ctx ctx = engine_ctx(move->engine, err);
     struct rh_session *session = NULL;
     bool stands = false;
-    if (move->marker.size == 0 || side->facts.exists == RH_NO)
+    if (move->marker.size == 0 || side->facts.exists == RH_NO || is_unmarked(side))
         return RH_OK;
     enum rh_status status = marker_stands(move, side, &stands, err);
     if (status == RH_OK && stands)

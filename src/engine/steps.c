@@ -129,7 +129,7 @@ static enum rh_status do_copy(struct move_run *move, struct rh_error *err)
 
 static enum rh_status do_verify(struct move_run *move, struct rh_error *err)
 {
-    if (!move->plan->verify || move->engine->args.verify_off)
+    if (!move->plan->verify || move->engine->args.verify_off || one_pass(move))
         return fact_put(move, "verified", "no", err);
     struct verify_result result;
     enum rh_status status = verify_run(move, false, &result, err);
@@ -172,10 +172,10 @@ static enum rh_status end_rollback(struct move_run *move, struct rh_error *err)
 /* Whether the pass under way can be gone on with; one whose copy doesn't count any more is taken back here. */
 static enum rh_status resume(struct move_run *move, bool *ret_resumed, struct rh_error *err)
 {
-    bool verified = false, start_over = false;
+    bool verified = false, start_over = one_pass(move);
     *ret_resumed = false;
-    enum rh_status status = step_done(move, "verify", &verified, err);
-    if (status == RH_OK && (!verified || fact_is(move, "recovered", "yes")))
+    enum rh_status status = start_over ? RH_OK : step_done(move, "verify", &verified, err);
+    if (status == RH_OK && !start_over && (!verified || fact_is(move, "recovered", "yes")))
         status = pass_resume(move, &start_over, err);
     if (status == RH_OK && start_over) {
         status = go_back(move, err);
@@ -198,6 +198,12 @@ static enum rh_status begin(struct move_run *move, struct rh_error *err)
         status = pass_begin(move, marked, err);
     if (status == RH_OK)
         status = report_facts(move, err);
+    if (status == RH_OK)
+        status = fact_put(move, "pipe",
+                          move->destination.facts.one_pass ? "destination"
+                          : move->source.facts.one_pass    ? "source"
+                                                           : "",
+                          err);
     if (status == RH_OK)
         status = rh_journal_step_intent(move->engine->journal, move->plan->name, "survey", err);
     if (status == RH_OK)
@@ -300,7 +306,8 @@ static bool all_complete(struct rh_engine *engine)
 {
     const char *start = engine->args.start ? engine->args.start : "";
     for (size_t i = 0; i < engine->move_count; i++)
-        if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE) || !fact_is(&engine->moves[i], "start", start))
+        if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE) || !fact_is(&engine->moves[i], "start", start) ||
+            fact_is(&engine->moves[i], "pipe", "source") || fact_is(&engine->moves[i], "pipe", "destination"))
             return false;
     return true;
 }

@@ -265,6 +265,31 @@ static enum rh_status merge(struct move_run *move,
     }
 }
 
+/* A source that can be read once only isn't surveyed: one range, and whether the destination holds anything. What
+ * doesn't fit, and what is in the way, is found while copying. */
+static enum rh_status survey_pipe(struct move_run *move, struct survey *survey, struct rh_ctx *ctx)
+{
+    const struct rh_record *first = NULL;
+    const struct rh_range all = {.from = first_key(move)};
+    const struct rh_whole_ops *whole = whole_of(&move->destination);
+    struct stream destination = {.ended = true};
+    enum rh_status status = RH_OK;
+    if (!whole || !whole->replaces_all)
+        status = stream_open(&destination, move, &move->destination, ctx, NULL, all, RH_SCAN_KEYS_ONLY);
+    if (status == RH_OK)
+        status = stream_peek(&destination, &first);
+    stream_close(&destination);
+    if (status == RH_OK)
+        status = open_range(survey, all.from, 1, ctx->err);
+    if (status == RH_OK)
+        survey->ranges[0].state.destination_empty = !first;
+    if (status == RH_OK)
+        status = close_ranges(survey, move->dataset.name, ctx->err);
+    if (status != RH_OK)
+        survey_done(survey);
+    return status;
+}
+
 enum rh_status survey_run(struct move_run *move, struct survey *survey, struct rh_error *err)
 {
     *survey = (struct survey){.stride = 256};
@@ -278,8 +303,13 @@ enum rh_status survey_run(struct move_run *move, struct survey *survey, struct r
     const uint64_t source_most = move->source.facts.limits.value_bytes;
     if (source_most == 0 || (most && source_most > most))
         flags |= RH_SCAN_SIZES;
+    if (move->source.facts.one_pass)
+        return survey_pipe(move, survey, &ctx);
     enum rh_status status = stream_open(&source, move, &move->source, &ctx, NULL, all, flags);
-    if (status == RH_OK)
+    const struct rh_whole_ops *whole = whole_of(&move->destination);
+    if (whole && whole->replaces_all)
+        destination.ended = true;
+    else if (status == RH_OK)
         status = stream_open(&destination, move, &move->destination, &ctx, NULL, all, RH_SCAN_KEYS_ONLY);
     if (status == RH_OK)
         status = merge(move, survey, &source, &destination, err);

@@ -133,6 +133,14 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
     enum rh_status status = open_after(move, err);
     if (status == RH_OK)
         status = step_done(move, "copy", &copied, err);
+    if (status == RH_OK && copied)
+        status = one_pass_refuse(move, err);
+    if (status == RH_OK && repair && whole_of(&move->destination)) {
+        rh_fail(err, RH_E_REFUSED, "single records of the destination '%s' can't be mended: it is written as a whole",
+                move->destination.facts.address);
+        rh_error_hint(err, "'rehome rollback', then 'rehome run' writes it anew");
+        return RH_E_REFUSED;
+    }
     if (status == RH_OK && !copied) {
         rh_fail(err, RH_E_REFUSED, "move '%s' isn't copied yet, there is nothing to compare", move->plan->name);
         rh_error_hint(err, "'rehome run' goes on with it");

@@ -6,7 +6,9 @@
  * its middle. */
 enum rh_status way_back_drop(struct move_run *move, struct rh_error *err)
 {
-    enum rh_status status = rh_undo_forget(move->engine->journal, move->plan->name, err);
+    enum rh_status status = whole_forget(move, err);
+    if (status == RH_OK)
+        status = rh_undo_forget(move->engine->journal, move->plan->name, err);
     return status == RH_OK ? rh_journal_remove(move->engine->journal, move->plan->name, "missing", err) : status;
 }
 
@@ -43,7 +45,13 @@ enum rh_status go_back(struct move_run *move, struct rh_error *err)
     enum rh_status status = pass_state_set(move, STATE_ROLLING_BACK, err);
     if (status == RH_OK)
         status = rh_journal_step_intent(journal, move->plan->name, "rollback", err);
-    if (status == RH_OK && move->destination.facts.exists != RH_NO) {
+    if (status == RH_OK && whole_of(&move->destination)) {
+        status = marker_prepare(move, err);
+        if (status == RH_OK)
+            status = whole_rollback(move, err);
+        if (status == RH_OK)
+            status = markers_drop(move, err);
+    } else if (status == RH_OK && move->destination.facts.exists != RH_NO) {
         bool was_there;
         status = marker_prepare(move, err);
         if (status == RH_OK)

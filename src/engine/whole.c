@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Destinations that commit as a whole (a file that is replaced), and sides that are pipes.
+ *
+ * A whole destination needs no undo log: until its one commit nothing of it shows. What the journal remembers instead,
+ * as facts of the move:
+ *   whole.ours       stamps of everything we have committed, or were about to, separated by blanks
+ *   whole.promised   the stamp of a commit under way; gone once it is known to have happened
+ *   whole.committed  the stamp of our last commit
+ *   whole.saved      the stamp of what stood before our first commit, which the driver keeps; empty: nothing stood
+ * The digests of the ranges are journaled with the promise, and the ranges as done after the commit. A process that
+ * finds its promise standing knows that the commit happened.
+ */
+#include "internal.h"
+
+/* Whether a stamp is one of ours. */
+static bool is_ours(struct move_run *move, struct rh_bytes stamp)
+{
+    rh_auto_buf struct rh_buf ours = RH_BUF_INIT;
+    if (stamp.size == 0 || fact_get(move, "whole.ours", &ours, NULL) != RH_OK)
+        return false;
+    const uint8_t *at = ours.data, *end = at + ours.size;
+    while (at < end) {
+        const uint8_t *blank = memchr(at, ' ', (size_t)(end - at));
+        const uint8_t *stop = blank ? blank : end;
+        if (rh_bytes_equal(rh_bytes(at, (size_t)(stop - at)), stamp))
+            return true;
+        at = blank ? blank + 1 : end;
+    }
+    return false;
+}
+
+/* What stands at the destination; empty when nothing does. */
+static enum rh_status standing(struct move_run *move, struct rh_buf *ret_stamp, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_buf_clear(ret_stamp);
+    enum rh_status status = whole_of(side)->stamp(&ctx, side->session, ret_stamp);
+    return status == RH_NOT_FOUND ? RH_OK : side_status(side, err, status);
+}
+
+/* A pipe is for a plan of its own: what another move needs to be run again for would find it empty. */
+static void check_pipes(struct move_run *move, bool resuming)
+{
+    const struct side *const sides[] = {&move->source, &move->destination};
+    for (size_t i = 0; i < 2; i++) {
+        if (!sides[i]->facts.one_pass)
+            continue;
+        if (move->engine->move_count > 1)
+            check_problem(move, sides[i], RH_E_REFUSED, "one-pass", (struct rh_bytes){0},
+                          "give the move a plan of its own", "a plan with a pipe at one side can't have other moves");
+        if (move->engine->args.start && i == 0)
+            check_problem(move, sides[i], RH_E_REFUSED, "one-pass", (struct rh_bytes){0}, "leave -start away",
+                          "a pipe is read from its start");
+        if (!resuming)
+            check_say(move, sides[i], RH_FINDING_WARNING, "one-pass", (struct rh_bytes){0},
+                      i ? "the destination is a pipe: what went into it can't be read back, compared or taken back"
+                        : "the source is a pipe: it is read once, and not again to compare both sides");
+    }
+    if (move->source.facts.one_pass && move->engine->journal && fact_is(move, "state", STATE_COMPLETE))
+        check_problem(move, &move->source, RH_E_REFUSED, "complete", (struct rh_bytes){0},
+                      "'rehome finish' gives the way back up, 'rehome rollback' goes back; then run it again",
+                      "the move is complete, and what came through the pipe can't be compared again");
+}
+
+enum rh_status whole_check(struct move_run *move, bool resuming, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    struct rh_error why = {0};
+    check_pipes(move, resuming);
+    if (!whole_of(side) || side->facts.exists == RH_NO)
+        return RH_OK;
+    rh_auto_buf struct rh_buf stamp = RH_BUF_INIT;
+    enum rh_status status = standing(move, &stamp, &why);
+    if (status == RH_E_REFUSED) {
+        check_problem(move, side, RH_E_REFUSED, "container", (struct rh_bytes){0}, why.hint, "%s", why.text);
+        return RH_OK;
+    }
+    if (status != RH_OK) {
+        if (err)
+            *err = why;
+        return status;
+    }
+    const bool ours = move->engine->journal && is_ours(move, rh_buf_bytes(&stamp));
+    if (!ours && whole_of(side)->replaces_all && move->plan->on_conflict != RH_CONFLICT_OVERWRITE)
+        check_problem(move, side, RH_E_REFUSED, "exists", (struct rh_bytes){0},
+                      "name another file, or say on_conflict = \"overwrite\" in the move",
+                      "the destination '%s' is there already", side->facts.address);
+    return RH_OK;
+}
+
+/* --- copying --- */
+
+enum rh_status whole_put(struct move_run *move, struct rh_ctx *ctx, struct range *range, struct rh_batch *batch)
+{
+    struct side *side = &move->destination;
+    const bool replace = move->plan->on_conflict == RH_CONFLICT_OVERWRITE;
+    rh_crash_point("copy");
+    enum rh_status status =
+        side->store->driver->write->put(ctx, move->whole, batch, replace ? RH_PUT_REPLACE : RH_PUT_CREATE);
+    if (status != RH_OK)
+        return side_status(side, ctx->err, status);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct rh_record *record = &batch->records[i];
+        if (record->outcome != RH_OUTCOME_DONE) {
+            rh_fail(ctx->err, RH_E_CONFLICT, "the destination holds %s, which isn't of this move",
+                    RH_SHOW(record->key));
+            ctx->err->side = RH_SIDE_DESTINATION;
+            return RH_E_CONFLICT;
+        }
+        rh_sum_add(&range->state.copied, record->hash, record->key.size + record->value_bytes);
+    }
+    range->state.written += batch->count;
+    range->state.batches++;
+    return range_set_bytes(&range->resume, &range->state.resume, batch->records[batch->count - 1].key, ctx->err);
+}
+
+/* Journals every range, all of them done or none. */
+static enum rh_status journal_ranges(struct move_run *move, bool done, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < move->range_count; i++) {
+        struct rh_range_state state = move->ranges[i].state;
+        state.done = done;
+        status = rh_journal_range_progress(move->engine->journal, move->plan->name, &state, err);
+    }
+    return status;
+}
+
+/* One transaction: what is about to be committed, over what. */
+static enum rh_status
+journal_promise(struct move_run *move, struct rh_bytes stamp, struct rh_bytes before, struct rh_error *err)
+{
+    struct rh_journal *journal = move->engine->journal;
+    const char *name = move->plan->name;
+    rh_auto_buf struct rh_buf ours = RH_BUF_INIT;
+    enum rh_status status = fact_get(move, "whole.ours", &ours, err);
+    if (status == RH_OK)
+        status = rh_buf_u8(&ours, ' ', err);
+    if (status == RH_OK || status == RH_NOT_FOUND)
+        status = rh_buf_add(&ours, stamp.data, stamp.size, err);
+    if (status == RH_OK)
+        status = rh_journal_begin(journal, err);
+    if (status != RH_OK)
+        return status;
+    status = journal_ranges(move, false, err);
+    if (status == RH_OK)
+        status = rh_journal_put(journal, name, "whole.ours", rh_buf_bytes(&ours), err);
+    if (status == RH_OK)
+        status = rh_journal_put(journal, name, "whole.promised", stamp, err);
+    if (status == RH_OK) /* what stood before the first commit of all is what goes back */
+        status = rh_journal_put_once(journal, name, "whole.saved", before, err);
+    if (status == RH_OK || status == RH_EXISTS)
+        return rh_journal_commit(journal, err);
+    rh_journal_abort(journal);
+    return status;
+}
+
+/* One transaction: the commit happened. */
+static enum rh_status journal_landed(struct move_run *move, struct rh_bytes stamp, struct rh_error *err)
+{
+    struct rh_journal *journal = move->engine->journal;
+    enum rh_status status = rh_journal_begin(journal, err);
+    if (status != RH_OK)
+        return status;
+    status = journal_ranges(move, true, err);
+    if (status == RH_OK)
+        status = rh_journal_put(journal, move->plan->name, "whole.committed", stamp, err);
+    if (status == RH_OK)
+        status = rh_journal_remove(journal, move->plan->name, "whole.promised", err);
+    if (status == RH_OK)
+        status = rh_journal_commit(journal, err);
+    else
+        rh_journal_abort(journal);
+    for (size_t i = 0; status == RH_OK && i < move->range_count; i++)
+        move->ranges[i].state.done = true;
+    return status;
+}
+
+/* Something of somebody else's stands where ours should go. */
+static enum rh_status foreign(struct move_run *move, struct rh_error *err)
+{
+    rh_fail(err, RH_E_CONFLICT, "the destination '%s' isn't what it was when the move began",
+            move->destination.facts.address);
+    rh_error_hint(err, "find out who writes there");
+    err->side = RH_SIDE_DESTINATION;
+    return RH_E_CONFLICT;
+}
+
+/* Promise, save, commit, in this order. */
+static enum rh_status commit_unit(struct move_run *move, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    const struct rh_whole_ops *whole = whole_of(side);
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_auto_buf struct rh_buf before = RH_BUF_INIT, stamp = RH_BUF_INIT, saved = RH_BUF_INIT;
+    enum rh_status status = standing(move, &before, err);
+    if (status != RH_OK)
+        return status;
+    const bool ours = is_ours(move, rh_buf_bytes(&before));
+    const bool known = fact_get(move, "whole.saved", &saved, NULL) == RH_OK;
+    if (before.size && !ours &&
+        (move->plan->on_conflict != RH_CONFLICT_OVERWRITE ||
+         (known && !rh_bytes_equal(rh_buf_bytes(&saved), rh_buf_bytes(&before)))))
+        return foreign(move, err);
+    status = side_status(side, err, whole->promise(&ctx, move->whole, rh_buf_bytes(&before), &stamp));
+    if (status == RH_OK)
+        status = journal_promise(move, rh_buf_bytes(&stamp), rh_buf_bytes(&before), err);
+    if (status == RH_OK && before.size && !ours)
+        status = side_status(side, err, whole->save(&ctx, move->whole));
+    enum rh_commit commit = RH_COMMIT_NOT_DONE;
+    if (status == RH_OK)
+        status = side_status(side, err, side->store->driver->write->commit(&ctx, move->whole, &commit));
+    return status == RH_OK ? journal_landed(move, rh_buf_bytes(&stamp), err) : status;
+}
+
+/* Whether the commit of an earlier process happened; else every range starts anew. */
+static enum rh_status take_up(struct move_run *move, bool *ret_landed, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf promised = RH_BUF_INIT, now = RH_BUF_INIT;
+    *ret_landed = false;
+    enum rh_status status = fact_get(move, "whole.promised", &promised, err);
+    if (status == RH_OK)
+        status = standing(move, &now, err);
+    if (status == RH_OK && rh_bytes_equal(rh_buf_bytes(&promised), rh_buf_bytes(&now))) {
+        *ret_landed = true;
+        return journal_landed(move, rh_buf_bytes(&now), err);
+    }
+    for (size_t i = 0; i < move->range_count; i++) {
+        struct rh_range_state *state = &move->ranges[i].state;
+        state->done = false;
+        state->resume = (struct rh_bytes){0};
+        state->copied = (struct rh_sum){0};
+        state->batches = state->written = state->replaced = state->kept = 0;
+    }
+    atomic_store(&move->engine->records_done, 0);
+    return status == RH_NOT_FOUND ? RH_OK : status;
+}
+
+enum rh_status whole_copy(struct move_run *move,
+                          enum rh_status (*copy)(struct move_run *move, struct rh_error *err),
+                          struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    const struct rh_write_ops *write = side->store->driver->write;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    bool landed = false;
+    enum rh_status status = take_up(move, &landed, err);
+    if (status == RH_OK && !landed)
+        status = side_session(side, &ctx, RH_ROLE_WRITE, &move->whole);
+    if (status == RH_OK && !landed)
+        status = side_status(side, err, write->begin(&ctx, move->whole, &move->dataset, &move->digest));
+    if (status == RH_OK && !landed)
+        status = copy(move, err);
+    if (status == RH_OK && !landed)
+        status = commit_unit(move, err);
+    /* what wasn't committed goes with its session */
+    side_session_close(move->whole);
+    move->whole = NULL;
+    if (status == RH_OK)
+        status = side_status(side, err, side->store->driver->facts(&ctx, side->session, &side->facts));
+    return status;
+}
+
+/* --- the way back --- */
+
+/* The facts that speak of our content; gone with it. */
+static enum rh_status drop_facts(struct move_run *move, struct rh_error *err)
+{
+    static const char *const facts[] = {"whole.ours", "whole.promised", "whole.committed", "whole.saved"};
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < sizeof facts / sizeof *facts; i++)
+        status = rh_journal_remove(move->engine->journal, move->plan->name, facts[i], err);
+    return status;
+}
+
+/* Something else stands there by now: it stays. */
+static enum rh_status leave(struct move_run *move, struct rh_error *err)
+{
+    const char *address = move->destination.facts.address;
+    enum rh_status status = rh_journal_notes_clear(move->engine->journal, move->plan->name, "not-ours", err);
+    if (status == RH_OK)
+        status = rh_journal_note(move->engine->journal, move->plan->name, "not-ours", rh_bytes_text(address),
+                                 "left alone by rollback: somebody has replaced it since", err);
+    check_say(move, &move->destination, RH_FINDING_RECORD, "not-ours", rh_bytes_text(address),
+              "left alone, somebody has replaced it since: %s", address);
+    return status == RH_OK ? fact_put(move, "rollback.left", "1 left alone", err) : status;
+}
+
+/* Puts back under the writer's lock. */
+static enum rh_status put_back(struct move_run *move, bool saved, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    struct rh_session *session = NULL;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    enum rh_status status = side_session(side, &ctx, RH_ROLE_WRITE, &session);
+    rh_crash_point("rollback");
+    if (status == RH_OK)
+        status = side_status(side, err, whole_of(side)->restore(&ctx, session, saved));
+    side_session_close(session);
+    return status;
+}
+
+enum rh_status whole_rollback(struct move_run *move, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf now = RH_BUF_INIT, saved = RH_BUF_INIT, committed = RH_BUF_INIT;
+    struct rh_session *session = NULL;
+    struct side *side = &move->destination;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    const bool was_committed = fact_get(move, "whole.committed", &committed, NULL) == RH_OK;
+    enum rh_status status = fact_get(move, "whole.saved", &saved, err);
+    if (status != RH_OK && status != RH_NOT_FOUND)
+        return status;
+    /* a session to write takes away what a killed writer left */
+    status = side_session(side, &ctx, RH_ROLE_WRITE, &session);
+    side_session_close(session);
+    struct rh_error why = {0};
+    if (status == RH_OK)
+        status = fact_put(move, "rollback.left", "", err);
+    if (status == RH_OK)
+        status = standing(move, &now, &why);
+    if (status == RH_E_REFUSED) /* not even of our kind */
+        return was_committed ? leave(move, err) : RH_OK;
+    if (status != RH_OK && rh_failed(why.status) && err)
+        *err = why;
+    if (status != RH_OK)
+        return status;
+    if (side->facts.one_pass && was_committed)
+        check_say(move, side, RH_FINDING_WARNING, "kept", (struct rh_bytes){0},
+                  "what went through the pipe can't be taken back; whoever has it removes it");
+    const bool ours = is_ours(move, rh_buf_bytes(&now)), gone = now.size == 0 && saved.size > 0 && was_committed;
+    if (ours || gone)
+        return put_back(move, saved.size > 0, err);
+    const bool as_before = rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&saved));
+    return was_committed && now.size && !as_before ? leave(move, err) : RH_OK;
+}
+
+enum rh_status whole_forget(struct move_run *move, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf saved = RH_BUF_INIT;
+    struct side *side = &move->destination;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    if (!whole_of(side))
+        return RH_OK;
+    enum rh_status status = fact_get(move, "whole.saved", &saved, err);
+    if (status == RH_NOT_FOUND)
+        return drop_facts(move, err);
+    if (status == RH_OK && saved.size > 0) {
+        status = side_open(move, side, err);
+        if (status == RH_OK)
+            status = side_status(side, err, whole_of(side)->forget(&ctx, side->session));
+    }
+    return status == RH_OK ? drop_facts(move, err) : status;
+}
+
+/* --- pipes --- */
+
+/* A rival of the same batch, or one that the destination holds already. */
+static enum rh_status check_rival(struct move_run *move,
+                                  struct rh_ctx *ctx,
+                                  struct rh_session *session,
+                                  const struct rh_batch *batch,
+                                  struct rh_bytes rival,
+                                  bool *ret_there)
+{
+    const struct rh_driver *driver = move->destination.store->driver;
+    *ret_there = false;
+    for (size_t i = 0; i < batch->count; i++)
+        if (rh_bytes_equal(batch->records[i].key, rival))
+            *ret_there = true;
+    if (*ret_there || move->whole)
+        return RH_OK;
+    rh_auto_batch struct rh_batch found = RH_BATCH_INIT;
+    enum rh_status status = driver->read->get(ctx, session, &move->dataset, &rival, 1, &found);
+    *ret_there = status == RH_OK && found.count > 0;
+    return side_status(&move->destination, ctx->err, status);
+}
+
+enum rh_status
+one_pass_fits(struct move_run *move, struct rh_ctx *ctx, struct rh_session *session, const struct rh_batch *batch)
+{
+    struct side *side = &move->destination;
+    rh_auto_buf struct rh_buf rival = RH_BUF_INIT;
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct rh_record *record = &batch->records[i];
+        bool there = false;
+        rh_buf_clear(&rival);
+        enum rh_status status = side->store->driver->write->fits(side->store, &move->dataset, record->key,
+                                                                 record->value_bytes, &rival, ctx->err);
+        if (status != RH_OK) {
+            rh_error_prepend(ctx->err, "the destination can't hold %s", RH_SHOW(record->key));
+            return side_status(side, ctx->err, status);
+        }
+        if (rival.size)
+            status = check_rival(move, ctx, session, batch, rh_buf_bytes(&rival), &there);
+        if (status != RH_OK)
+            return status;
+        if (there) {
+            rh_fail(ctx->err, RH_E_LIMIT, "the destination can't hold both %s and %s: their names collide there",
+                    RH_SHOW(record->key), RH_SHOW(rh_buf_bytes(&rival)));
+            return side_status(side, ctx->err, RH_E_LIMIT);
+        }
+    }
+    return RH_OK;
+}
+
+enum rh_status one_pass_refuse(struct move_run *move, struct rh_error *err)
+{
+    if (!one_pass(move))
+        return RH_OK;
+    const struct side *side = move->source.facts.one_pass ? &move->source : &move->destination;
+    rh_fail(err, RH_E_REFUSED, "the %s went through a pipe and can't be read again to compare", side_name(side->which));
+    rh_error_hint(err, "'rehome seal inspect --check FILE' proves an archive whole; a plan that names the file as an "
+                       "archive can be verified");
+    return RH_E_REFUSED;
+}
