@@ -19,6 +19,8 @@ rh_key_provider_file(const char *path, struct rh_key_provider **ret_provider, st
 /* Makes a new 0600 key file (hex) if absent (link(2), so that two starting together agree), then opens it. */
 enum rh_status
 rh_key_provider_file_make(const char *path, struct rh_key_provider **ret_provider, struct rh_error *err) RH_MUST_USE;
+/* A random key that nobody else ever has: for temporary files of this process. */
+enum rh_status rh_key_provider_memory(struct rh_key_provider **ret_provider, struct rh_error *err) RH_MUST_USE;
 /* scrypt, N=2^17 r=8 p=1 by default; parameters read from a file are bounded (N <= 2^20, r*p <= 64,
  * 128*N*r <= 1 GiB) before use. Copies
  * the secret. */

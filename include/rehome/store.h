@@ -233,6 +233,8 @@ struct rh_store_args {
     enum rh_side side;
     bool vault_config; /* the options come from Vault's stanza and keep Vault's meaning (TLS!) */
     const char *name;  /* the move's name, for messages */
+    /* where large temporary files may go, sealed; NULL, or not there: the system's temporary folder */
+    const char *spool_dir;
 };
 
 struct rh_driver {

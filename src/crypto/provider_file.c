@@ -119,26 +119,42 @@ static enum rh_status read_key(const char *path, struct rh_secret **ret_key, str
     return status;
 }
 
-enum rh_status rh_key_provider_file(const char *path, struct rh_key_provider **ret_provider, struct rh_error *err)
+/* A provider around a key, which it takes over when it succeeds. */
+static enum rh_status provider_of_key(struct rh_secret **key,
+                                      const char *description,
+                                      struct rh_key_provider **ret_provider,
+                                      struct rh_error *err)
 {
-    rh_auto_secret struct rh_secret *key = NULL;
     uint8_t key_id[KEY_ID_BYTES];
-    enum rh_status status = read_key(path, &key, err);
-    if (!status)
-        status = rh_hkdf(key_id, sizeof key_id, rh_secret_bytes(key), rh_bytes("", 0), "rehome seal 1 key id",
-                         rh_bytes(NULL, 0), err);
+    enum rh_status status = rh_hkdf(key_id, sizeof key_id, rh_secret_bytes(*key), rh_bytes("", 0),
+                                    "rehome seal 1 key id", rh_bytes(NULL, 0), err);
     if (status)
         return status;
     struct file_provider *provider = calloc(1, sizeof *provider);
     if (!provider)
         return rh_fail_memory(err);
     provider->base.class = &file_class;
-    (void)snprintf(provider->base.description, sizeof provider->base.description, "key file '%s'",
-                   RH_SHOW(rh_bytes_text(path)));
+    (void)snprintf(provider->base.description, sizeof provider->base.description, "%s", description);
     memcpy(provider->key_id, key_id, sizeof key_id);
-    provider->key = rh_take(key);
+    provider->key = rh_take(*key);
     *ret_provider = &provider->base;
     return RH_OK;
+}
+
+enum rh_status rh_key_provider_file(const char *path, struct rh_key_provider **ret_provider, struct rh_error *err)
+{
+    rh_auto_secret struct rh_secret *key = NULL;
+    char description[sizeof((struct rh_key_provider *)0)->description];
+    (void)snprintf(description, sizeof description, "key file '%s'", RH_SHOW(rh_bytes_text(path)));
+    enum rh_status status = read_key(path, &key, err);
+    return status ? status : provider_of_key(&key, description, ret_provider, err);
+}
+
+enum rh_status rh_key_provider_memory(struct rh_key_provider **ret_provider, struct rh_error *err)
+{
+    rh_auto_secret struct rh_secret *key = NULL;
+    enum rh_status status = rh_secret_random(RH_SEAL_KEY_BYTES, &key, err);
+    return status ? status : provider_of_key(&key, "key of this process", ret_provider, err);
 }
 
 /* Writes a random key to the new file `temporary` and makes it durable. */

@@ -26,6 +26,7 @@ enum rh_status side_open(struct move_run *move, struct side *side, struct rh_err
             .side = side->which,
             .vault_config = move->engine->plan->vault_config,
             .name = move->plan->name,
+            .spool_dir = move->engine->plan->state_dir,
         };
         enum rh_status status = driver->open(&ctx, &args, &side->store);
         if (status != RH_OK)
