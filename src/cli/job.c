@@ -78,6 +78,18 @@ void rh_job_usage(const struct rh_command *command, const struct rh_error *err)
     answer_end(&job, RH_EXIT_USAGE, err, NULL);
 }
 
+/* Whether a move of the plan writes to standard output: a destination whose path is "-". */
+static bool job_takes_stdout(const struct rh_plan *plan)
+{
+    for (size_t i = 0; i < plan->move_count; i++) {
+        const struct rh_options *options = plan->moves[i].destination.options;
+        const char *path = rh_option_in(options, "path") ? rh_options_text(options, "path") : NULL;
+        if (path && strcmp(path, "-") == 0)
+            return true;
+    }
+    return false;
+}
+
 enum rh_exit rh_job_open(struct rh_job *job,
                          const struct rh_command *command,
                          const struct rh_options *options,
@@ -106,6 +118,13 @@ enum rh_exit rh_job_open(struct rh_job *job,
     if (rh_option_in(options, "retry") && rh_options_given(options, "retry"))
         job->args.retry_us = rh_options_int(options, "retry");
     job->findings = (struct rh_findings){.out = stderr, .quiet = job->quiet};
+    if (job->json && (command == &rh_cmd_run || command == &rh_cmd_operator_migrate) && job_takes_stdout(job->plan)) {
+        job->json = false;
+        rh_ignore(rh_fail(&job->err, RH_E_USAGE, "%s: --json and the plan's destination both want standard output",
+                          command->name)); /* the code comes from the error itself */
+        rh_error_hint(&job->err, "leave --json away; 'rehome report' gives the same afterwards");
+        return rh_job_fail(job, &job->err);
+    }
     if (job->json) {
         job->findings.json = true;
         job->findings.out = stdout;

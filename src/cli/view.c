@@ -212,7 +212,7 @@ static void summary_move(FILE *out, const json_t *move)
     const json_t *digests = json_object_get(move, "digests");
     bool proven =
         json_is_true(json_object_get(digests, "source_stood_still")) && json_is_true(json_object_get(digests, "equal"));
-    fputs(proven ? "; verified: the source stood still and both sides are equal" : "; not verified", out);
+    fputs(proven ? "; verified: the source stood still and both sides are equal" : "; not verified (verified=no)", out);
     if (count_of(counts, "extra"))
         fprintf(out, "; %s extra on the destination, left alone", rh_words_count(count_of(counts, "extra")).text);
     fputc('\n', out);
