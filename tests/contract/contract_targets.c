@@ -135,5 +135,23 @@ static const struct contract_target postgresql_target = {.name = "postgresql",
                                                          .make_options = postgresql_options,
                                                          .make_other_spelling = postgresql_other_spelling};
 
-const struct contract_target *const contract_targets[] = {&memory_target, &file_target, &mysql_target,
-                                                          &postgresql_target, NULL};
+#include "../../src/stores/consul/driver.h"
+
+static enum rh_status consul_options(struct rh_options **ret_options, struct rh_error *err)
+{
+    return options_from_env("RH_TEST_CONSUL_OPTIONS", rh_driver_consul.options, ret_options, err);
+}
+
+/* The same agent by its other name and port, another token, another spelling of the path. */
+static enum rh_status consul_other_spelling(struct rh_options **ret_options, struct rh_error *err)
+{
+    return options_from_env("RH_TEST_CONSUL_OTHER_OPTIONS", rh_driver_consul.options, ret_options, err);
+}
+
+static const struct contract_target consul_target = {.name = "consul",
+                                                     .driver = &rh_driver_consul,
+                                                     .make_options = consul_options,
+                                                     .make_other_spelling = consul_other_spelling};
+
+const struct contract_target *const contract_targets[] = {&memory_target,     &file_target,   &mysql_target,
+                                                          &postgresql_target, &consul_target, NULL};
