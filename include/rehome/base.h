@@ -17,7 +17,17 @@ struct rh_stamp {
 struct rh_stamp rh_stamp_us(int64_t utc_us);
 /* "2026-11-22T02:29:11.123456789Z": as Go prints time.RFC3339Nano, trailing zeros of the fraction cut. */
 struct rh_stamp rh_stamp_ns(int64_t utc_ns);
+/* What rh_stamp_us wrote, back as microseconds; false for anything else. */
+bool rh_stamp_parse(const char *text, int64_t *ret_utc_us);
 void rh_sleep_us(int64_t duration_us);
+
+/* --- numbers in words, for people --- */
+struct rh_words {
+    char text[48];
+};
+struct rh_words rh_words_count(uint64_t count);     /* "12,345" */
+struct rh_words rh_words_bytes(uint64_t bytes);     /* "12.3 MiB" */
+struct rh_words rh_words_duration(int64_t time_us); /* "850 ms", "12.3 s", "4m05s" */
 
 /* --- randomness: from the system only --- */
 enum rh_status rh_random(void *out, size_t size, struct rh_error *err) RH_MUST_USE;

@@ -84,6 +84,9 @@ enum rh_status rh_journal_step_intent(struct rh_journal *journal,
                                       const char *move,
                                       const char *step,
                                       struct rh_error *err) RH_MUST_USE;
+/* As intent, for a step that began earlier (UTC) and had nothing to write until now. */
+enum rh_status rh_journal_step_begun(
+    struct rh_journal *journal, const char *move, const char *step, int64_t begun_us, struct rh_error *err) RH_MUST_USE;
 enum rh_status rh_journal_step_outcome(struct rh_journal *journal,
                                        const char *move,
                                        const char *step,
@@ -99,7 +102,14 @@ enum rh_status rh_journal_steps(struct rh_journal *journal,
                                 enum rh_status (*each)(void *user, const struct rh_step_state *state),
                                 void *user,
                                 struct rh_error *err) RH_MUST_USE;
-/* Forgets a move's steps and ranges (not its facts or undo segments): a new pass begins. */
+/* All intents and outcomes that were ever written, oldest first, over all passes; steps of the plan itself have the
+ * move
+ * "". An intent has outcome RH_STEP_INTENT and intent_us, an outcome its own and outcome_us; number is 0. */
+enum rh_status rh_journal_history(struct rh_journal *journal,
+                                  enum rh_status (*each)(void *user, const struct rh_step_state *event),
+                                  void *user,
+                                  struct rh_error *err) RH_MUST_USE;
+/* Forgets a move's steps and ranges (not its facts, undo segments or history): a new pass begins. */
 enum rh_status rh_journal_new_pass(struct rh_journal *journal, const char *move, struct rh_error *err) RH_MUST_USE;
 
 /* --- ranges --- */

@@ -100,3 +100,15 @@ enum rh_status rh_random(void *out, size_t size, struct rh_error *err)
     }
     return RH_OK;
 }
+
+bool rh_stamp_parse(const char *text, int64_t *ret_utc_us)
+{
+    struct tm tm = {0};
+    uint64_t micro;
+    const char *fraction = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (!fraction || strlen(fraction) != 8 || fraction[0] != '.' || fraction[7] != 'Z' ||
+        rh_parse_u64(rh_bytes(fraction + 1, 6), &micro) != RH_OK)
+        return false;
+    *ret_utc_us = (int64_t)timegm(&tm) * 1000000 + (int64_t)micro;
+    return true;
+}

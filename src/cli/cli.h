@@ -7,6 +7,7 @@
 #define REHOME_CLI_H
 
 #include <jansson.h>
+#include <rehome/base.h>
 #include <rehome/engine.h>
 #include <stdio.h>
 
@@ -95,13 +96,6 @@ struct rh_meter; /* the progress thread */
 /* NULL when memory or threads are out: progress is never a reason to fail. */
 struct rh_meter *rh_meter_start(struct rh_engine *engine);
 void rh_meter_stop(struct rh_meter *meter);
-
-struct rh_words {
-    char text[48];
-};
-struct rh_words rh_words_count(uint64_t count);     /* "12,345" */
-struct rh_words rh_words_bytes(uint64_t bytes);     /* "12.3 MiB" */
-struct rh_words rh_words_duration(int64_t time_us); /* "850 ms", "12.3 s", "4m05s" */
 
 /* --- findings.c: what checks and verifications find --- */
 struct rh_findings {

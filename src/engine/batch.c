@@ -288,6 +288,8 @@ static enum rh_status journal_batch(struct move_run *move,
         status = rh_journal_segment_good(journal, move->plan->name, position->segment, position->bytes,
                                          position->frames, err);
     if (status == RH_OK)
+        status = samples_put(move, false, err);
+    if (status == RH_OK)
         status = rh_journal_commit(journal, err);
     else
         rh_journal_abort(journal);

@@ -229,6 +229,7 @@ enum rh_status copy_run(struct move_run *move, struct rh_error *err)
         rh_undo_open(move->engine->journal, move->engine->provider, move->plan->name, &move->undo, err);
     if (status == RH_OK)
         status = doubt_load(move, err);
+    samples_begin(move, SAMPLE_COPY);
     if (status == RH_OK)
         status = copy_ranges(move, err);
     rh_undo_close(move->undo);

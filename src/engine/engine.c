@@ -58,6 +58,52 @@ void engine_step_shown(struct move_run *move, const char *step, uint64_t total)
     rh_log(RH_LOG_DEBUG, "step", {"move", move->plan->name}, {"step", step});
 }
 
+int64_t step_log_begin(const struct move_run *move, const char *step)
+{
+    rh_log(RH_LOG_INFO, "step begins", {"move", move->plan->name}, {"step", step});
+    return rh_clock_us();
+}
+
+void step_log_end(
+    const struct move_run *move, const char *step, int64_t begun_us, enum rh_status status, const struct rh_error *err)
+{
+    char took[32];
+    snprintf(took, sizeof took, "%.3f s", (double)(rh_clock_us() - begun_us) / 1e6);
+    if (status == RH_OK)
+        rh_log(RH_LOG_INFO, "step done", {"move", move->plan->name}, {"step", step}, {"took", took},
+               {"note", move->note});
+    else
+        rh_log(RH_LOG_WARN, status == RH_E_CANCELLED ? "step interrupted" : "step failed", {"move", move->plan->name},
+               {"step", step}, {"took", took}, {"reason", err ? err->text : ""});
+}
+
+/* A command is a step of the plan itself: what it did is told by the steps of its moves. */
+enum rh_status command_begin(struct rh_engine *engine, const char *command, struct rh_error *err)
+{
+    return rh_journal_step_intent(engine->journal, "", command, err);
+}
+
+enum rh_status command_end(struct rh_engine *engine, const char *command, enum rh_status outcome, struct rh_error *err)
+{
+    struct rh_journal *journal = engine->journal;
+    const bool done = outcome == RH_OK;
+    struct rh_error second = {0};
+    enum rh_status status = rh_journal_begin(journal, &second);
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = samples_put(&engine->moves[i], true, &second);
+    if (status == RH_OK)
+        status = rh_journal_step_outcome(journal, "", command, done ? RH_STEP_DONE : RH_STEP_FAILED,
+                                         done || !err ? "" : err->text, &second);
+    if (status == RH_OK)
+        status = rh_journal_commit(journal, &second);
+    else
+        rh_journal_abort(journal);
+    /* a failure of the command itself matters more */
+    if (done && status != RH_OK && err)
+        *err = second;
+    return done ? status : outcome;
+}
+
 void rh_engine_progress(struct rh_engine *engine, struct rh_progress *ret_progress)
 {
     pthread_mutex_lock(&engine->progress_lock);

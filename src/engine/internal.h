@@ -6,6 +6,7 @@
 #ifndef REHOME_ENGINE_INTERNAL_H
 #define REHOME_ENGINE_INTERNAL_H
 
+#include <jansson.h>
 #include <pthread.h>
 #include <rehome/engine.h>
 #include <rehome/undo.h>
@@ -57,6 +58,27 @@ struct survey {
     uint64_t stride;
 };
 
+/* How fast the lanes were, over time; offsets and widths in microseconds. */
+enum sample_kind { SAMPLE_COPY, SAMPLE_VERIFY };
+struct sample {
+    enum sample_kind kind;
+    uint64_t from_us;   /* since the origin */
+    uint64_t active_us; /* how much of the bucket lanes were at work */
+    uint64_t records, bytes;
+};
+enum { SAMPLES_MOST = 240 };
+struct samples {
+    int64_t origin_us; /* UTC; 0: none yet */
+    uint64_t width_us; /* of a bucket; doubled when the points are used up */
+    size_t count;
+    struct sample points[SAMPLES_MOST];
+    /* of this process alone */
+    enum sample_kind kind;
+    int64_t seen_us, seen_utc_us, put_us;
+    uint64_t seen_records, seen_bytes;
+    bool dirty;
+};
+
 struct move_run {
     struct rh_engine *engine;
     const struct rh_move *plan;
@@ -68,6 +90,7 @@ struct move_run {
     struct rh_buf marker;      /* our marker's bytes, as journaled */
     struct rh_dataset dataset; /* kv stores have one */
     struct survey survey;      /* from the survey until it is journaled */
+    struct samples samples;    /* under the engine's progress_lock while lanes are at work */
     char note[256];            /* what the step under way has to say in status and report */
     struct rh_session *whole;  /* while a destination that commits as a whole is being written */
     /* what check found */
@@ -92,6 +115,14 @@ struct rh_engine {
 struct rh_ctx engine_ctx(struct rh_engine *engine, struct rh_error *err);
 void engine_found(struct move_run *move, const struct rh_finding *finding);
 void engine_step_shown(struct move_run *move, const char *step, uint64_t total);
+/* Says at info level that a step of a move begins, and how it ended; begin gives the time for end. */
+int64_t step_log_begin(const struct move_run *move, const char *step);
+void step_log_end(
+    const struct move_run *move, const char *step, int64_t begun_us, enum rh_status status, const struct rh_error *err);
+/* What a command that changes something leaves in the history: its begin, and its end. `outcome` is the command's; it
+ * comes back, or the journal's failure where the command had none. */
+enum rh_status command_begin(struct rh_engine *engine, const char *command, struct rh_error *err);
+enum rh_status command_end(struct rh_engine *engine, const char *command, enum rh_status outcome, struct rh_error *err);
 /* Journal name of a plan; for Vault configurations both sides' facts must be known. */
 enum rh_status engine_journal_name(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err);
 enum rh_status engine_journal_need(struct rh_engine *engine, unsigned flags, struct rh_error *err);
@@ -291,6 +322,18 @@ one_pass_fits(struct move_run *move, struct rh_ctx *ctx, struct rh_session *sess
 /* The refusal of a comparison that can't be made; RH_OK where it can. */
 enum rh_status one_pass_refuse(struct move_run *move, struct rh_error *err);
 
+/* --- samples.c --- */
+const char *sample_kind_name(enum sample_kind kind);
+/* Before lanes begin: loads the points of an earlier process. Then a tick now and then, and one after the end. */
+void samples_begin(struct move_run *move, enum sample_kind kind);
+void samples_tick(struct move_run *move);
+/* Adds one measurement; `found` isn't older than the last. */
+void samples_add(struct samples *samples, struct sample found);
+/* Journals the points with the transaction that is open, if they are due; `all`: also those of the last moments. */
+enum rh_status samples_put(struct move_run *move, bool all, struct rh_error *err);
+enum rh_status samples_encode(const struct samples *samples, struct rh_buf *out, struct rh_error *err);
+enum rh_status samples_decode(struct rh_bytes bytes, struct samples *ret_samples); /* RH_E_CORRUPT without words */
+
 /* --- copy.c, verify.c, rollback.c, report.c --- */
 enum rh_status copy_run(struct move_run *move, struct rh_error *err);
 struct verify_result {
@@ -301,11 +344,21 @@ struct verify_result {
 enum rh_status verify_run(struct move_run *move, bool repair, struct verify_result *ret_result, struct rh_error *err);
 /* The failure that a verification's result amounts to, in words. */
 enum rh_status verify_judge(struct move_run *move, const struct verify_result *result, struct rh_error *err);
+enum rh_status verify_all(struct rh_engine *engine, bool repair, struct rh_error *err); /* verbs.c */
 /* Ranges whose source changed are copied anew by the next run. */
 enum rh_status verify_forget_changed(struct move_run *move, struct rh_error *err);
 enum rh_status rollback_run(struct move_run *move, struct rh_error *err);
 enum rh_status report_facts(struct move_run *move, struct rh_error *err);
 enum rh_status report_write(struct rh_engine *engine, struct rh_error *err); /* NAME.report.json in the state folder */
+
+/* --- report_history.c, report_limits.c: parts of the report --- */
+json_t *stamp_json(int64_t utc_us); /* null for 0 */
+/* Adds "commands" to the report, and to each of its moves "history" and "throughput". */
+enum rh_status report_history(struct rh_journal *journal, bool live, json_t *root, struct rh_error *err);
+json_t *report_not_moved(const json_t *counts,
+                         const char *start); /* start: what operator migrate -start said, or NULL */
+/* `move`: the report's object, with its sides. */
+json_t *report_limits(const struct rh_move *plan, const json_t *move);
 
 /* --- digest_key.c --- */
 enum rh_status digest_load(struct move_run *move, struct rh_error *err);

@@ -130,6 +130,7 @@ static void watch(struct lanes *lanes)
         pthread_cond_timedwait(&lanes->ended, &lanes->lock, &until);
         if (cancel && atomic_load(cancel))
             atomic_store(&lanes->stop, true);
+        samples_tick(lanes->move);
     }
     pthread_mutex_unlock(&lanes->lock);
 }
@@ -159,6 +160,7 @@ enum rh_status lanes_run(
     watch(&lanes);
     for (size_t i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
+    samples_tick(move);
     free(threads);
     pthread_cond_destroy(&lanes.ended);
     pthread_mutex_destroy(&lanes.lock);

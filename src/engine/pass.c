@@ -63,7 +63,9 @@ enum rh_status places_check(struct move_run *move, struct rh_error *err)
 /* Everything that belongs to one pass goes; what belongs to the way back (undo log, digest key, "missing") stays. */
 enum rh_status pass_begin(struct move_run *move, bool marked, struct rh_error *err)
 {
-    static const char *const facts[] = {"extras",
+    static const char *const facts[] = {"samples",
+                                        "resumes",
+                                        "extras",
                                         "verified",
                                         "recovered",
                                         "rollback.blocks",
@@ -91,6 +93,7 @@ enum rh_status pass_begin(struct move_run *move, bool marked, struct rh_error *e
         status = place_put(move, &move->destination, err);
     if (status == RH_OK)
         status = pass_state_set(move, STATE_RUNNING, err);
+    move->samples = (struct samples){0};
     if (status == RH_OK)
         return rh_journal_commit(journal, err);
     rh_journal_abort(journal);

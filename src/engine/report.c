@@ -2,9 +2,10 @@
 /* The report: one JSON object from the journal's memory, for report, status and whoever reads them by program. */
 #include "internal.h"
 
+#include <rehome/evidence.h>
+
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -41,13 +42,9 @@ struct building {
     const struct rh_move *move;
     json_t *array; /* of steps or notes */
     struct rh_sum a, b, c;
+    int64_t begun_us, ended_us; /* first intent and last outcome of this pass */
     uint64_t expected, written, replaced, kept, ranges, ranges_done, ranges_verified, undo_segments, undo_bytes;
 };
-
-static json_t *stamp_json(int64_t utc_us)
-{
-    return utc_us ? json_string(rh_stamp_us(utc_us).text) : json_null();
-}
 
 static enum rh_status add_step(void *user, const struct rh_step_state *state)
 {
@@ -59,6 +56,10 @@ static enum rh_status add_step(void *user, const struct rh_step_state *state)
     struct building *building = user;
     if (strcmp(state->move, building->move->name) != 0)
         return RH_OK;
+    if (!building->begun_us || state->intent_us < building->begun_us)
+        building->begun_us = state->intent_us;
+    if (state->outcome_us > building->ended_us)
+        building->ended_us = state->outcome_us;
     json_array_append_new(building->array, json_pack("{s:s, s:s, s:o, s:o, s:s}", "step", state->step, "outcome",
                                                      outcomes[state->outcome], "begun", stamp_json(state->intent_us),
                                                      "ended", stamp_json(state->outcome_us), "note", state->note));
@@ -166,6 +167,24 @@ static json_t *digests_json(const struct building *building)
     return object;
 }
 
+/* What follows from the rest: times, what was not moved, limits. */
+static enum rh_status move_more(struct building *building, json_t *move, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
+    uint64_t resumes = 0;
+    const char *fact = fact_text(building, "resumes", &text);
+    if (fact)
+        rh_ignore(rh_parse_u64(rh_bytes_text(fact), &resumes)); /* one that isn't a number counts as none */
+    fact = fact_text(building, "start", &text);
+    if (json_object_set_new(move, "begun", stamp_json(building->begun_us)) ||
+        json_object_set_new(move, "ended", stamp_json(building->ended_us)) ||
+        json_object_set_new(move, "resumes", json_integer((json_int_t)resumes)) ||
+        json_object_set_new(move, "not_moved", report_not_moved(json_object_get(move, "counts"), fact)) ||
+        json_object_set_new(move, "limits", report_limits(building->move, move)))
+        return rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
+    return RH_OK;
+}
+
 static enum rh_status
 move_json(struct rh_journal *journal, const struct rh_move *move, bool live, json_t **ret_json, struct rh_error *err)
 {
@@ -202,7 +221,8 @@ move_json(struct rh_journal *journal, const struct rh_move *move, bool live, jso
                   "ranges", "total", (json_int_t)building.ranges, "done", (json_int_t)building.ranges_done, "undo",
                   "segments", (json_int_t)building.undo_segments, "bytes", (json_int_t)building.undo_bytes,
                   "reversible", way_back, "next", next_command(state));
-    return *ret_json ? RH_OK : rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
+    return *ret_json ? move_more(&building, *ret_json, err)
+                     : rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
 }
 
 /* What seals the undo log, and what that protects against. */
@@ -233,12 +253,11 @@ static enum rh_status report_build(
     json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "rehome", RH_VERSION, "time",
                              rh_stamp_us(rh_utc_us()).text, "plan", plan->name, "journal", rh_journal_name(journal),
                              "state_dir", plan->state_dir, "seal", seal_json(plan), "moves", moves);
-    char *text = root && status == RH_OK ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    json_decref(root);
     if (status == RH_OK)
-        status =
-            text ? rh_buf_text(ret_json, text, err) : rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
-    free(text);
+        status = report_history(journal, live, root, err);
+    if (status == RH_OK)
+        status = rh_evidence_text(root, ret_json, err);
+    json_decref(root);
     return status;
 }
 

@@ -31,6 +31,23 @@ static enum rh_status do_patiently(struct move_run *move, step_do *run, struct r
     }
 }
 
+/* Journals how a step ended, and in the same transaction how fast its lanes were. */
+static enum rh_status step_outcome(
+    struct move_run *move, const char *name, enum rh_step_outcome outcome, const char *note, struct rh_error *err)
+{
+    struct rh_journal *journal = move->engine->journal;
+    enum rh_status status = rh_journal_begin(journal, err);
+    if (status != RH_OK)
+        return status;
+    status = samples_put(move, true, err);
+    if (status == RH_OK)
+        status = rh_journal_step_outcome(journal, move->plan->name, name, outcome, note, err);
+    if (status == RH_OK)
+        return rh_journal_commit(journal, err);
+    rh_journal_abort(journal);
+    return status;
+}
+
 /* Runs one step between its intent and its outcome; a step that is done stays done. */
 static enum rh_status step(struct move_run *move, const char *name, step_do *run, struct rh_error *err)
 {
@@ -42,12 +59,13 @@ static enum rh_status step(struct move_run *move, const char *name, step_do *run
     status = rh_journal_step_intent(journal, move->plan->name, name, err);
     if (status != RH_OK)
         return status;
+    const int64_t begun_us = step_log_begin(move, name);
     status = do_patiently(move, run, err);
+    step_log_end(move, name, begun_us, status, err);
     if (status == RH_OK)
-        return rh_journal_step_outcome(journal, move->plan->name, name, RH_STEP_DONE, move->note, err);
+        return step_outcome(move, name, RH_STEP_DONE, move->note, err);
     if (err && status != RH_E_CANCELLED)
-        rh_ignore(rh_journal_step_outcome(journal, move->plan->name, name, RH_STEP_FAILED, err->text,
-                                          NULL)); /* the failure itself matters more */
+        rh_ignore(step_outcome(move, name, RH_STEP_FAILED, err->text, NULL)); /* the failure itself matters more */
     return status;
 }
 
@@ -191,7 +209,10 @@ static enum rh_status resume(struct move_run *move, bool *ret_resumed, struct rh
 static enum rh_status begin(struct move_run *move, struct rh_error *err)
 {
     bool marked = false;
+    const int64_t begun_us = step_log_begin(move, "survey"), begun_utc_us = rh_utc_us();
     enum rh_status status = do_patiently(move, do_survey, err);
+    if (status != RH_OK)
+        step_log_end(move, "survey", begun_us, status, err);
     if (status == RH_OK)
         status = pass_marked(move, &marked, err);
     if (status == RH_OK)
@@ -205,11 +226,27 @@ static enum rh_status begin(struct move_run *move, struct rh_error *err)
                                                            : "",
                           err);
     if (status == RH_OK)
-        status = rh_journal_step_intent(move->engine->journal, move->plan->name, "survey", err);
+        status = rh_journal_step_begun(move->engine->journal, move->plan->name, "survey", begun_utc_us, err);
     if (status == RH_OK)
         status = survey_journal(move, &move->survey, err);
+    if (status == RH_OK)
+        step_log_end(move, "survey", begun_us, status, err);
     survey_done(&move->survey);
     return status;
+}
+
+/* Says and counts that a pass which an earlier process began is gone on with. */
+static enum rh_status go_on(struct move_run *move, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf count = RH_BUF_INIT;
+    uint64_t resumes = 0;
+    char text[24];
+    if (fact_get(move, "resumes", &count, NULL) == RH_OK)
+        rh_ignore(rh_parse_u64(rh_buf_bytes(&count), &resumes)); /* one that isn't a number counts as none */
+    snprintf(text, sizeof text, "%llu", (unsigned long long)resumes + 1);
+    rh_log(RH_LOG_INFO, "going on where an earlier run stopped", {"move", move->plan->name}, {"resumes", text});
+    enum rh_status status = fact_put(move, "resumes", text, err);
+    return status == RH_OK ? report_facts(move, err) : status;
 }
 
 /* Checks, and either begins a pass or prepares to go on with one. */
@@ -229,7 +266,7 @@ static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
     if (status == RH_OK && surveyed)
         status = resume(move, &resumed, err);
     if (status == RH_OK && resumed)
-        return report_facts(move, err);
+        return go_on(move, err);
     return status == RH_OK ? begin(move, err) : status;
 }
 
@@ -291,7 +328,7 @@ static enum rh_status run_complete(struct rh_engine *engine, struct rh_error *er
         check_say(&engine->moves[i], NULL, RH_FINDING_FACT, "complete", (struct rh_bytes){0},
                   "was copied and is complete; comparing both sides again. 'rehome rollback' goes back, 'rehome "
                   "finish' gives the way back up");
-    enum rh_status status = rh_engine_verify(engine, false, err);
+    enum rh_status status = verify_all(engine, false, err);
     /* a repair that was killed leaves them */
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
         struct move_run *move = &engine->moves[i];
@@ -312,15 +349,11 @@ static bool all_complete(struct rh_engine *engine)
     return true;
 }
 
-enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
+/* All phases, each over all moves. */
+static enum rh_status run_phases(struct rh_engine *engine, bool again, struct rh_error *err)
 {
     static step_do *const phases[] = {phase_begin, phase_mark, phase_copy, phase_verify, phase_unmark};
-    enum rh_status status = engine_journal_need(engine, RH_JOURNAL_CREATE, err);
-    if (status != RH_OK)
-        return status;
-    const bool again = all_complete(engine);
-    if (again && !engine->args.overwrite_initialised)
-        return run_complete(engine, err);
+    enum rh_status status = RH_OK;
     for (size_t phase = 0; phase < sizeof phases / sizeof *phases; phase++) {
         size_t failed = engine->move_count;
         for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
@@ -342,4 +375,19 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
         return status;
     }
     return RH_OK;
+}
+
+enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = engine_journal_need(engine, RH_JOURNAL_CREATE, err);
+    if (status == RH_OK)
+        status = command_begin(engine, "run", err);
+    if (status != RH_OK)
+        return status;
+    const bool again = all_complete(engine);
+    if (again && !engine->args.overwrite_initialised)
+        status = run_complete(engine, err);
+    else
+        status = run_phases(engine, again, err);
+    return command_end(engine, "run", status, err);
 }

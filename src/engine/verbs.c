@@ -158,7 +158,10 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
         status = markers_take(move, err);
     if (status != RH_OK)
         return status;
+    const int64_t begun_us = step_log_begin(move, "verify");
+    move->note[0] = '\0';
     status = verify_run(move, repair, &result, err);
+    step_log_end(move, "verify", begun_us, status, err);
     if (repair && fact_is(move, "state", STATE_COMPLETE)) {
         struct rh_error second = {0};
         if (markers_drop(move, &second) != RH_OK && status == RH_OK)
@@ -178,10 +181,10 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
     return status == RH_OK ? fact_put(move, "verified", "yes", err) : status;
 }
 
-enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh_error *err)
+enum rh_status verify_all(struct rh_engine *engine, bool repair, struct rh_error *err)
 {
-    enum rh_status status = journal_must(engine, err), verdict = RH_OK;
-    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+    enum rh_status verdict = RH_OK;
+    for (size_t i = 0; i < engine->move_count; i++) {
         struct rh_error this_err = {0};
         const enum rh_status one = verify_move(&engine->moves[i], repair, &this_err);
         if (one == RH_OK)
@@ -190,7 +193,18 @@ enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh
             *err = this_err;
         verdict = verdict == RH_OK ? one : verdict;
     }
-    return status == RH_OK ? verdict : status;
+    return verdict;
+}
+
+enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh_error *err)
+{
+    const char *command = repair ? "verify --repair" : "verify";
+    enum rh_status status = journal_must(engine, err);
+    if (status == RH_OK)
+        status = command_begin(engine, command, err);
+    if (status != RH_OK)
+        return status;
+    return command_end(engine, command, verify_all(engine, repair, err), err);
 }
 
 /* Going back writes to the destination alone; a source that can't be reached doesn't stand in the way. */
@@ -247,10 +261,14 @@ enum rh_status rh_engine_rollback(struct rh_engine *engine, struct rh_error *err
         if (fact_is(&engine->moves[i], "state", STATE_FINISHED))
             status = rh_fail(err, RH_E_REFUSED, "move '%s' is finished: its way back was given up",
                              engine->moves[i].plan->name);
+    if (status == RH_OK)
+        status = command_begin(engine, "rollback", err);
+    if (status != RH_OK)
+        return status;
     /* last moved, first undone */
     for (size_t i = engine->move_count; status == RH_OK && i-- > 0;)
         status = rollback_move(&engine->moves[i], err);
-    return status;
+    return command_end(engine, "rollback", status, err);
 }
 
 /* Clears our markers of one move and says what stands. */
@@ -284,9 +302,13 @@ static enum rh_status recover_move(struct move_run *move, struct rh_error *err)
 enum rh_status rh_engine_recover(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = journal_must(engine, err);
+    if (status == RH_OK)
+        status = command_begin(engine, "recover", err);
+    if (status != RH_OK)
+        return status;
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = recover_move(&engine->moves[i], err);
-    return status;
+    return command_end(engine, "recover", status, err);
 }
 
 /* Ends the way back of one move. */
@@ -307,8 +329,13 @@ static enum rh_status finish_move(struct move_run *move, struct rh_error *err)
 enum rh_status rh_engine_finish(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = journal_must(engine, err);
+    if (status == RH_OK)
+        status = command_begin(engine, "finish", err);
+    if (status != RH_OK)
+        return status;
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = finish_move(&engine->moves[i], err);
+    status = command_end(engine, "finish", status, err);
     return status == RH_OK ? report_write(engine, err) : status;
 }
 

@@ -208,6 +208,7 @@ static enum rh_status verify_pass(struct move_run *move, struct pass *pass, stru
     for (size_t i = 0; i < move->range_count; i++)
         total += move->ranges[i].state.copied.count;
     engine_step_shown(move, "verify", total);
+    samples_begin(move, SAMPLE_VERIFY);
     enum rh_status status = lanes_run(move, every_range, verify_range, pass, err);
     return status == RH_OK ? name_differences(move, pass, err) : status;
 }

@@ -42,6 +42,8 @@ static enum rh_status undo_prepare(struct move_run *move, struct rh_error *err)
 enum rh_status go_back(struct move_run *move, struct rh_error *err)
 {
     struct rh_journal *journal = move->engine->journal;
+    const int64_t begun_us = step_log_begin(move, "rollback");
+    move->note[0] = '\0';
     enum rh_status status = pass_state_set(move, STATE_ROLLING_BACK, err);
     if (status == RH_OK)
         status = rh_journal_step_intent(journal, move->plan->name, "rollback", err);
@@ -65,6 +67,7 @@ enum rh_status go_back(struct move_run *move, struct rh_error *err)
     if (status == RH_OK)
         status = undo_prepare(move, err);
     rh_crash_point("rollback");
+    step_log_end(move, "rollback", begun_us, status, err);
     if (status == RH_OK)
         status = rh_journal_step_outcome(journal, move->plan->name, "rollback", RH_STEP_DONE, "", err);
     if (status == RH_OK)

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 #define RH_JOURNAL_APPLICATION_ID 0x72686A31 /* "rhj1" */
-#define RH_JOURNAL_VERSION 1
+#define RH_JOURNAL_VERSION 2
 #define RH_JOURNAL_ID_BYTES 16
 #define RH_JOURNAL_NAME_MAX 128
 #define RH_SEGMENT_BYTES (256u * 1024u * 1024u) /* a segment that has passed this is followed by another */
@@ -41,6 +41,7 @@ enum rh_journal_statement {
     RH_SQL_STEP_INTENT,
     RH_SQL_STEP_OUTCOME,
     RH_SQL_STEP_GET,
+    RH_SQL_HISTORY_ADD,
     RH_SQL_STEPS_CLEAR,
     RH_SQL_RANGES_CLEAR,
     RH_SQL_RANGE_ADD,
@@ -55,12 +56,19 @@ enum rh_journal_statement {
     RH_SQL_COUNT_
 };
 
+/* The history as far as the table steps tells it: each step's last intent and outcome. */
+#define RH_SQL_HISTORY_OF_STEPS                                                                                        \
+    "SELECT move, step, 1 AS event, intent_us AS at_us, '' AS note, number, 0 AS place FROM steps"                     \
+    " UNION ALL SELECT move, step, outcome, outcome_us, note, number, 1 FROM steps WHERE outcome > 1"                  \
+    " ORDER BY at_us, number, place"
+
 struct rh_journal {
     pthread_mutex_t mutex; /* recursive: held from begin to commit or abort */
     char *dir, *name;
     int dir_fd, lock_fd;
     bool read_only;
     sqlite3 *db;
+    int64_t version;                         /* of the format, as the file has it */
     sqlite3_stmt *statements[RH_SQL_COUNT_]; /* prepared when first needed */
     bool inside;                             /* between begin and commit */
     bool spoiled;                            /* a write failed in there: only a rollback is possible */

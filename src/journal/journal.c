@@ -13,6 +13,12 @@
 
 #define BUSY_MS 10000
 
+#define RH_SQL_VERSION "PRAGMA user_version = 2"
+#define RH_SQL_HISTORY_TABLE                                                                                           \
+    "CREATE TABLE history (id INTEGER PRIMARY KEY AUTOINCREMENT, move TEXT NOT NULL, step TEXT NOT NULL,"              \
+    " event INTEGER NOT NULL CHECK (event BETWEEN 1 AND 4), at_us INTEGER NOT NULL, note TEXT NOT NULL) STRICT"
+#define RH_SQL_HISTORY_INDEX "CREATE INDEX history_move ON history (move, id)"
+
 static const char *const tables_sql[] = {
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE facts (move TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, at_us INTEGER NOT NULL,"
@@ -40,11 +46,22 @@ static const char *const tables_sql[] = {
     "CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, move TEXT NOT NULL, kind TEXT NOT NULL,"
     " at_us INTEGER NOT NULL, key BLOB NOT NULL, text TEXT NOT NULL) STRICT",
     "CREATE INDEX notes_move ON notes (move, id)",
+    RH_SQL_HISTORY_TABLE,
+    RH_SQL_HISTORY_INDEX,
     "PRAGMA application_id = 1919445553", /* RH_JOURNAL_APPLICATION_ID */
-    "PRAGMA user_version = 1",
+    RH_SQL_VERSION,
 };
 _Static_assert(RH_JOURNAL_APPLICATION_ID == 1919445553, "the number in tables_sql");
-_Static_assert(RH_JOURNAL_VERSION == 1, "the number in tables_sql");
+_Static_assert(RH_JOURNAL_VERSION == 2, "the number in RH_SQL_VERSION");
+
+/* From version 1: the history begins with what the steps' last intents and outcomes tell. */
+static const char *const from_version_1_sql[] = {
+    RH_SQL_HISTORY_TABLE,
+    RH_SQL_HISTORY_INDEX,
+    "INSERT INTO history (move, step, event, at_us, note) SELECT move, step, event, at_us, note"
+    " FROM (" RH_SQL_HISTORY_OF_STEPS ")",
+    RH_SQL_VERSION,
+};
 
 static const char *const statements_sql[RH_SQL_COUNT_] = {
     [RH_SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -61,6 +78,7 @@ static const char *const statements_sql[RH_SQL_COUNT_] = {
                            " ON CONFLICT (move, step) DO UPDATE SET"
                            " outcome = 1, intent_us = excluded.intent_us, outcome_us = 0, note = ''",
     [RH_SQL_STEP_OUTCOME] = "UPDATE steps SET outcome = ?3, outcome_us = ?4, note = ?5 WHERE move = ?1 AND step = ?2",
+    [RH_SQL_HISTORY_ADD] = "INSERT INTO history (move, step, event, at_us, note) VALUES (?1, ?2, ?3, ?4, ?5)",
     [RH_SQL_STEP_GET] = "SELECT move, step, number, outcome, intent_us, outcome_us, note FROM steps"
                         " WHERE move = ?1 AND step = ?2",
     [RH_SQL_STEPS_CLEAR] = "DELETE FROM steps WHERE move = ?1",
@@ -244,6 +262,7 @@ static enum rh_status database_identify(struct rh_journal *journal, bool *ret_ne
     if (status != RH_OK)
         return status;
     *ret_new = application == 0 && version == 0 && tables == 0;
+    journal->version = *ret_new ? RH_JOURNAL_VERSION : version;
     if (*ret_new)
         return RH_OK;
     if (application != RH_JOURNAL_APPLICATION_ID || version < 1) {
@@ -260,6 +279,23 @@ static enum rh_status database_identify(struct rh_journal *journal, bool *ret_ne
         return RH_E_CORRUPT;
     }
     return RH_OK;
+}
+
+/* Brings an older version up to date, in one transaction. */
+static enum rh_status database_upgrade(struct rh_journal *journal, struct rh_error *err)
+{
+    enum rh_status status = rh_journal_begin(journal, err);
+    if (status != RH_OK)
+        return status;
+    for (size_t i = 0; i < sizeof(from_version_1_sql) / sizeof(from_version_1_sql[0]) && status == RH_OK; i++)
+        status = run(journal, from_version_1_sql[i], "bring up to date", err);
+    if (status == RH_OK)
+        status = rh_journal_commit(journal, err);
+    else
+        rh_journal_abort(journal);
+    if (status == RH_OK)
+        journal->version = RH_JOURNAL_VERSION;
+    return status;
 }
 
 /* Refuses a database whose pages contradict each other. */
@@ -323,6 +359,8 @@ static enum rh_status database_open(struct rh_journal *journal, unsigned flags, 
         status = meta_matches(journal, "name", NULL, rh_bytes_text(journal->name), err);
     if (status == RH_OK)
         status = meta_matches(journal, "id", journal->id, rh_bytes(NULL, sizeof(journal->id)), err);
+    if (status == RH_OK && !journal->read_only && journal->version < RH_JOURNAL_VERSION)
+        status = database_upgrade(journal, err);
     return status;
 }
 

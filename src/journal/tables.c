@@ -246,21 +246,77 @@ enum rh_status rh_journal_decide(struct rh_journal *journal,
 
 /* --- steps --- */
 
-enum rh_status
-rh_journal_step_intent(struct rh_journal *journal, const char *move, const char *step, struct rh_error *err)
+/* A transaction of our own unless the caller has one open: *ret_own says which. Holds the mutex until own_end. */
+static enum rh_status own_begin(struct rh_journal *journal, bool *ret_own, struct rh_error *err)
+{
+    pthread_mutex_lock(&journal->mutex);
+    *ret_own = !journal->inside;
+    enum rh_status status = *ret_own ? rh_journal_begin(journal, err) : RH_OK;
+    if (status != RH_OK)
+        pthread_mutex_unlock(&journal->mutex);
+    return status;
+}
+
+/* Commits what own_begin began, or gives it up after a failure. */
+static enum rh_status own_end(struct rh_journal *journal, bool own, enum rh_status status, struct rh_error *err)
+{
+    if (own && status == RH_OK)
+        status = rh_journal_commit(journal, err);
+    else if (own)
+        rh_journal_abort(journal);
+    pthread_mutex_unlock(&journal->mutex);
+    return status;
+}
+
+/* One row of the history. */
+static enum rh_status history_add(struct rh_journal *journal,
+                                  const char *move,
+                                  const char *step,
+                                  enum rh_step_outcome event,
+                                  int64_t at_us,
+                                  const char *note,
+                                  struct rh_error *err)
 {
     struct binder to;
-    enum rh_status status = fits("move", move, MOVE_ROOM, err);
-    if (status == RH_OK)
-        status = fits("step", step, STEP_ROOM, err);
-    if (status == RH_OK)
-        status = take(journal, RH_SQL_STEP_INTENT, &to, err);
+    enum rh_status status = take(journal, RH_SQL_HISTORY_ADD, &to, err);
     if (status != RH_OK)
         return status;
     bind_text(&to, move);
     bind_text(&to, step);
-    bind_i64(&to, rh_utc_us());
+    bind_i64(&to, (int64_t)event);
+    bind_i64(&to, at_us);
+    bind_text(&to, note);
     return write_bound(journal, &to, "write", NULL, err);
+}
+
+enum rh_status
+rh_journal_step_intent(struct rh_journal *journal, const char *move, const char *step, struct rh_error *err)
+{
+    return rh_journal_step_begun(journal, move, step, rh_utc_us(), err);
+}
+
+enum rh_status rh_journal_step_begun(
+    struct rh_journal *journal, const char *move, const char *step, int64_t begun_us, struct rh_error *err)
+{
+    struct binder to;
+    bool own = false;
+    enum rh_status status = fits("move", move, MOVE_ROOM, err);
+    if (status == RH_OK)
+        status = fits("step", step, STEP_ROOM, err);
+    if (status == RH_OK)
+        status = own_begin(journal, &own, err);
+    if (status != RH_OK)
+        return status;
+    status = take(journal, RH_SQL_STEP_INTENT, &to, err);
+    if (status == RH_OK) {
+        bind_text(&to, move);
+        bind_text(&to, step);
+        bind_i64(&to, begun_us);
+        status = write_bound(journal, &to, "write", NULL, err);
+    }
+    if (status == RH_OK)
+        status = history_add(journal, move, step, RH_STEP_INTENT, begun_us, "", err);
+    return own_end(journal, own, status, err);
 }
 
 /* Words cut to the room of a state, at a whole character. */
@@ -278,6 +334,31 @@ static void note_cut(const char *note, char out[static NOTE_ROOM])
     memcpy(out + size, "...", 4);
 }
 
+/* The row of steps; it must be there. */
+static enum rh_status outcome_write(struct rh_journal *journal,
+                                    const char *move,
+                                    const char *step,
+                                    enum rh_step_outcome outcome,
+                                    int64_t at_us,
+                                    const char *words,
+                                    struct rh_error *err)
+{
+    struct binder to;
+    int changes = 0;
+    enum rh_status status = take(journal, RH_SQL_STEP_OUTCOME, &to, err);
+    if (status != RH_OK)
+        return status;
+    bind_text(&to, move);
+    bind_text(&to, step);
+    bind_i64(&to, (int64_t)outcome);
+    bind_i64(&to, at_us);
+    bind_text(&to, words);
+    status = write_bound(journal, &to, "write", &changes, err);
+    if (status == RH_OK && changes == 0)
+        return rh_fail(err, RH_E_INTERNAL, "write step '%s' of move '%s' to the journal: it has no intent", step, move);
+    return status;
+}
+
 enum rh_status rh_journal_step_outcome(struct rh_journal *journal,
                                        const char *move,
                                        const char *step,
@@ -285,25 +366,20 @@ enum rh_status rh_journal_step_outcome(struct rh_journal *journal,
                                        const char *note,
                                        struct rh_error *err)
 {
-    struct binder to;
     char words[NOTE_ROOM];
-    int changes = 0;
+    bool own = false;
+    const int64_t now_us = rh_utc_us();
     if (outcome != RH_STEP_DONE && outcome != RH_STEP_FAILED && outcome != RH_STEP_UNDONE)
         return rh_fail(err, RH_E_INTERNAL, "write step '%s' of move '%s' to the journal: %d is no outcome", step, move,
                        (int)outcome);
-    enum rh_status status = take(journal, RH_SQL_STEP_OUTCOME, &to, err);
+    note_cut(note ? note : "", words);
+    enum rh_status status = own_begin(journal, &own, err);
     if (status != RH_OK)
         return status;
-    note_cut(note ? note : "", words);
-    bind_text(&to, move);
-    bind_text(&to, step);
-    bind_i64(&to, (int64_t)outcome);
-    bind_i64(&to, rh_utc_us());
-    bind_text(&to, words);
-    status = write_bound(journal, &to, "write", &changes, err);
-    if (status == RH_OK && changes == 0)
-        return rh_fail(err, RH_E_INTERNAL, "write step '%s' of move '%s' to the journal: it has no intent", step, move);
-    return status;
+    status = outcome_write(journal, move, step, outcome, now_us, words, err);
+    if (status == RH_OK)
+        status = history_add(journal, move, step, outcome, now_us, words, err);
+    return own_end(journal, own, status, err);
 }
 
 /* A row of steps. */
@@ -367,6 +443,42 @@ enum rh_status rh_journal_steps(struct rh_journal *journal,
     return status == RH_END ? RH_OK : status;
 }
 
+/* A row of the history: a step's state at one moment, without number. */
+static enum rh_status
+history_row(struct rh_journal *journal, sqlite3_stmt *statement, struct rh_step_state *out, struct rh_error *err)
+{
+    struct columns from = {.statement = statement};
+    *out = (struct rh_step_state){.number = 0};
+    column_text(&from, out->move, sizeof(out->move));
+    column_text(&from, out->step, sizeof(out->step));
+    out->outcome = (enum rh_step_outcome)column_number(&from, RH_STEP_INTENT, RH_STEP_UNDONE);
+    const int64_t at_us = column_number(&from, 0, INT64_MAX);
+    *(out->outcome == RH_STEP_INTENT ? &out->intent_us : &out->outcome_us) = at_us;
+    column_text(&from, out->note, sizeof(out->note));
+    return from.bad ? bad_row(journal, "history", err) : RH_OK;
+}
+
+enum rh_status rh_journal_history(struct rh_journal *journal,
+                                  enum rh_status (*each)(void *user, const struct rh_step_state *event),
+                                  void *user,
+                                  struct rh_error *err)
+{
+    sqlite3_stmt *statement = NULL;
+    struct rh_step_state event;
+    const char *sql = journal->version < 2 ? RH_SQL_HISTORY_OF_STEPS
+                                           : "SELECT move, step, event, at_us, note FROM history ORDER BY id";
+    enum rh_status status = rh_journal_query(journal, sql, NULL, &statement, err);
+    if (status != RH_OK)
+        return status;
+    while (status == RH_OK && (status = rh_journal_row(journal, statement, "read", err)) == RH_OK) {
+        status = history_row(journal, statement, &event, err);
+        if (status == RH_OK)
+            status = each(user, &event);
+    }
+    rh_journal_query_end(journal, statement);
+    return status == RH_END ? RH_OK : status;
+}
+
 /* Deletes a move's rows of one table. */
 static enum rh_status
 clear(struct rh_journal *journal, enum rh_journal_statement which, const char *move, struct rh_error *err)
@@ -381,21 +493,14 @@ clear(struct rh_journal *journal, enum rh_journal_statement which, const char *m
 
 enum rh_status rh_journal_new_pass(struct rh_journal *journal, const char *move, struct rh_error *err)
 {
-    /* Both or none, also when the caller has a transaction open. */
-    pthread_mutex_lock(&journal->mutex);
-    bool own = !journal->inside;
-    enum rh_status status = own ? rh_journal_begin(journal, err) : RH_OK;
-    if (status == RH_OK) {
-        status = clear(journal, RH_SQL_STEPS_CLEAR, move, err);
-        if (status == RH_OK)
-            status = clear(journal, RH_SQL_RANGES_CLEAR, move, err);
-        if (own && status == RH_OK)
-            status = rh_journal_commit(journal, err);
-        else if (own)
-            rh_journal_abort(journal);
-    }
-    pthread_mutex_unlock(&journal->mutex);
-    return status;
+    bool own = false;
+    enum rh_status status = own_begin(journal, &own, err);
+    if (status != RH_OK)
+        return status;
+    status = clear(journal, RH_SQL_STEPS_CLEAR, move, err);
+    if (status == RH_OK)
+        status = clear(journal, RH_SQL_RANGES_CLEAR, move, err);
+    return own_end(journal, own, status, err);
 }
 
 /* --- ranges --- */

@@ -219,12 +219,12 @@ static void test_version(void **state)
 {
     struct scratch *scratch = *state;
     assert_int_equal(try_open(scratch, RH_JOURNAL_CREATE), RH_OK);
-    run_sql(scratch, "PRAGMA user_version = 2");
+    run_sql(scratch, "PRAGMA user_version = 3");
     for (unsigned flags = 0; flags <= RH_JOURNAL_READ_ONLY; flags++) {
         assert_int_equal(try_open(scratch, flags), RH_E_CORRUPT);
         assert_non_null(strstr(err.text, "newer rehome"));
     }
-    run_sql(scratch, "PRAGMA user_version = 1");
+    run_sql(scratch, "PRAGMA user_version = 2");
     assert_int_equal(try_open(scratch, 0), RH_OK);
     run_sql(scratch, "DELETE FROM meta WHERE name = 'id'");
     assert_int_equal(try_open(scratch, 0), RH_E_CORRUPT);
@@ -570,6 +570,88 @@ static void test_steps(void **state)
     rh_journal_close(journal);
 }
 
+/* "m/mark=1 m/mark=2(fine) " of the history; every event has its time where its kind has it. */
+static enum rh_status add_event(void *user, const struct rh_step_state *event)
+{
+    struct collected *all = user;
+    size_t used = strlen(all->text);
+    const bool intent = event->outcome == RH_STEP_INTENT;
+    assert_int_equal(event->number, 0);
+    assert_int_equal(intent ? event->outcome_us : event->intent_us, 0);
+    assert_true((intent ? event->intent_us : event->outcome_us) > 1600000000000000);
+    snprintf(all->text + used, sizeof(all->text) - used, "%s/%s=%d(%s) ", event->move, event->step, (int)event->outcome,
+             event->note);
+    return RH_OK;
+}
+
+static void test_history(void **state)
+{
+    struct scratch *scratch = *state;
+    struct rh_journal *journal = open_new(scratch);
+    struct collected all = {0}, again = {0};
+    const char *const expected = "/run=1() m/mark=1() m/mark=3(cut) m/mark=1() m/mark=2(fine) /run=2() m/mark=1() ";
+    must(rh_journal_step_intent(journal, "", "run", &err));
+    must(rh_journal_step_intent(journal, "m", "mark", &err));
+    must(rh_journal_step_outcome(journal, "m", "mark", RH_STEP_FAILED, "cut", &err));
+    must(rh_journal_step_begun(journal, "m", "mark", 1700000000000000, &err));
+    must(rh_journal_step_outcome(journal, "m", "mark", RH_STEP_DONE, "fine", &err));
+    must(rh_journal_new_pass(journal, "m", &err)); /* forgets steps, not what happened */
+    must(rh_journal_step_outcome(journal, "", "run", RH_STEP_DONE, "", &err));
+    assert_int_equal(rh_journal_step_outcome(journal, "m", "mark", RH_STEP_DONE, "", &err), RH_E_INTERNAL);
+    must(rh_journal_step_intent(journal, "m", "mark", &err));
+    /* a transaction that is given up leaves neither row nor event */
+    must(rh_journal_begin(journal, &err));
+    must(rh_journal_step_outcome(journal, "m", "mark", RH_STEP_DONE, "", &err));
+    rh_journal_abort(journal);
+    must(rh_journal_history(journal, add_event, &all, &err));
+    assert_string_equal(all.text, expected);
+    rh_journal_close(journal);
+    must(rh_journal_open(scratch->dir, "plan", RH_JOURNAL_READ_ONLY, &journal, &err));
+    must(rh_journal_history(journal, add_event, &again, &err));
+    assert_string_equal(again.text, expected);
+    rh_journal_close(journal);
+}
+
+/* A journal of version 1 in the scratch folder: tests/data/journal/v1.sql, made once by a program of that version. */
+static void make_version_1(struct scratch *scratch)
+{
+    rh_auto_buf struct rh_buf sql = RH_BUF_INIT;
+    assert_int_equal(chmod(scratch->dir, 0700), 0);
+    write_file(scratch_path(scratch, "plan.journal"), "", 0600);
+    must(rh_file_read(AT_FDCWD, RH_TEST_DATA "/journal/v1.sql", 1 << 20, &sql, &err));
+    run_sql(scratch, rh_buf_cstr(&sql));
+    run_sql(scratch, "PRAGMA journal_mode = WAL");
+}
+
+static const char *const version_1_history =
+    "vault/survey=1() vault/survey=2(20 records, 0 on both sides, 0 extra on the destination) vault/prepare=1() "
+    "vault/prepare=2() vault/mark-destination=1() vault/mark-destination=2() vault/mark-source=1() "
+    "vault/mark-source=2() vault/copy=1() vault/copy=2() vault/verify=1() vault/verify=2() vault/unmark=1() "
+    "vault/unmark=2() ";
+
+static void test_version_1(void **state)
+{
+    struct scratch *scratch = *state;
+    struct rh_journal *journal = NULL;
+    struct collected read = {0}, upgraded = {0}, more = {0};
+    make_version_1(scratch);
+    must(rh_journal_open(scratch->dir, "plan", RH_JOURNAL_READ_ONLY, &journal, &err)); /* as it is */
+    must(rh_journal_history(journal, add_event, &read, &err));
+    assert_string_equal(read.text, version_1_history);
+    rh_journal_close(journal);
+    must(rh_journal_open(scratch->dir, "plan", 0, &journal, &err)); /* brought up to date */
+    must(rh_journal_history(journal, add_event, &upgraded, &err));
+    assert_string_equal(upgraded.text, version_1_history);
+    must(rh_journal_step_intent(journal, "", "verify", &err));
+    rh_journal_close(journal);
+    must(rh_journal_open(scratch->dir, "plan", RH_JOURNAL_READ_ONLY, &journal, &err));
+    must(rh_journal_history(journal, add_event, &more, &err));
+    assert_int_equal(strncmp(more.text, version_1_history, strlen(version_1_history)), 0);
+    assert_string_equal(more.text + strlen(version_1_history), "/verify=1() ");
+    assert_int_equal(journal->version, 2);
+    rh_journal_close(journal);
+}
+
 static enum rh_status add_range(void *user, const struct rh_range_state *range)
 {
     struct collected *all = user;
@@ -847,7 +929,8 @@ int main(int argc, char **argv)
         scratch_test(test_lock),         scratch_test(test_lock_race),      scratch_test(test_transaction),
         scratch_test(test_crash),        scratch_test(test_full),           scratch_test(test_steps),
         scratch_test(test_ranges),       scratch_test(test_segments),       scratch_test(test_notes),
-        scratch_test(test_list),         scratch_test(test_threads),
+        scratch_test(test_list),         scratch_test(test_threads),        scratch_test(test_history),
+        scratch_test(test_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
