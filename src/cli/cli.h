@@ -105,6 +105,9 @@ struct rh_findings {
     bool quiet; /* only problems and records */
     uint64_t problems, warnings, records, members;
     char last_problem[1024];
+    char fix[512]; /* of the problems printed last, kept back until another one comes */
+    uint64_t fix_count;
+    FILE *fix_out;
     struct rh_fact_row *rows;
     size_t row_count;
     FILE *held; /* with facts: what comes after the table */

@@ -24,6 +24,7 @@ static const struct rh_option options[] = {
     {.name = "no-verify", .type = RH_OPT_BOOL, .help = "leave out the comparison after the copy"},
     RH_OPTION_RETRY,
     RH_OPTION_STATE_DIR,
+    RH_OPTION_JSON,
     RH_OPTION_QUIET,
     {.name = "log-level", .type = RH_OPT_TEXT, .initial = "info", .env = env_level, .value_name = "LEVEL",
      .help = "trace, debug, info, warn or error"},
@@ -75,7 +76,11 @@ static enum rh_exit operator_migrate(const struct rh_command *command, const str
     char again[512];
     const char *path = rh_options_text(values, "config");
     if (!path || !path[0]) {
-        rh_talk("rehome: Must specify exactly one config path using -config");
+        struct rh_error err = {.status = RH_OK};
+        rh_ignore(rh_fail(&err, RH_E_USAGE, "Must specify exactly one config path using -config")); /* shown below */
+        rh_talk_error(&err);
+        if (rh_options_bool(values, "json"))
+            rh_job_usage(command, &err);
         return RH_EXIT_USAGE;
     }
     snprintf(again, sizeof again, "rehome operator migrate -config %s", path);
@@ -89,7 +94,7 @@ static enum rh_exit operator_migrate(const struct rh_command *command, const str
         job.args.start = rh_options_text(values, "start");
         job.args.overwrite_initialised = rh_options_bool(values, "overwrite");
         code = rh_job_run(&job, verb);
-        if (code == RH_EXIT_OK)
+        if (code == RH_EXIT_OK && !job.json)
             closing(&job);
     }
     rh_job_close(&job);

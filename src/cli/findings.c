@@ -117,9 +117,34 @@ static void facts_print(struct rh_findings *findings)
     rows_free(findings);
 }
 
-/* "problem: destination: text", the record it is about, and the remedy. */
-static void finding_print(FILE *out, const struct rh_finding *finding)
+/* Prints the remedy that was kept back, once for all problems that it mends. */
+static void fix_print(struct rh_findings *findings)
 {
+    if (findings->fix_count == 0)
+        return;
+    if (findings->fix_count == 1)
+        fputs("  fix: ", findings->fix_out);
+    else
+        fprintf(findings->fix_out, "  fix for these %llu: ", (unsigned long long)findings->fix_count);
+    rh_put_clean(findings->fix_out, findings->fix);
+    fputc('\n', findings->fix_out);
+    findings->fix_count = 0;
+}
+
+/* Keeps a remedy back; another one that waits is printed by then. */
+static void fix_keep(struct rh_findings *findings, FILE *out, const char *hint)
+{
+    snprintf(findings->fix, sizeof findings->fix, "%s", hint);
+    findings->fix_out = out;
+    findings->fix_count++;
+}
+
+/* "problem: destination: text" and the record it is about; the remedy follows when a finding with another one comes. */
+static void finding_print(struct rh_findings *findings, FILE *out, const struct rh_finding *finding)
+{
+    const char *hint = finding->hint ? finding->hint : "";
+    if (strcmp(findings->fix, hint) != 0)
+        fix_print(findings);
     static const char *const kinds[] = {"note", "warning", "problem", NULL};
     static const char *const sides[] = {"", "source: ", "destination: "};
     const char *kind = kinds[finding->kind] ? kinds[finding->kind] : finding->what;
@@ -135,11 +160,8 @@ static void finding_print(FILE *out, const struct rh_finding *finding)
         fprintf(out, "'%s'%s", shown, finding->text && finding->text[0] ? ": " : "");
     rh_put_clean(out, finding->text ? finding->text : "");
     fputc('\n', out);
-    if (finding->hint && finding->hint[0]) {
-        fputs("  fix: ", out);
-        rh_put_clean(out, finding->hint);
-        fputc('\n', out);
-    }
+    if (hint[0])
+        fix_keep(findings, out, hint);
 }
 
 /* One object of the JSON array. A key that isn't text is given in hexadecimal. */
@@ -223,7 +245,7 @@ void rh_findings_add(void *user, const struct rh_finding *finding)
     } else if (fact && findings->facts) {
         fact_keep(findings, finding);
     } else {
-        finding_print(findings->facts ? held_get(findings) : findings->out, finding);
+        finding_print(findings, findings->facts ? held_get(findings) : findings->out, finding);
     }
     rh_talk_unlock();
 }
@@ -231,6 +253,7 @@ void rh_findings_add(void *user, const struct rh_finding *finding)
 void rh_findings_end(struct rh_findings *findings)
 {
     rh_talk_lock();
+    fix_print(findings);
     facts_print(findings);
     if (findings->held && fclose(findings->held) == 0)
         fwrite(findings->held_text, 1, findings->held_size, findings->out);

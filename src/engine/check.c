@@ -192,7 +192,7 @@ static enum rh_status check_initialised(struct move_run *move, struct rh_error *
         return side_status(side, err, status);
     if (batch.count > 0)
         check_problem(move, side, RH_E_REFUSED, "initialised", batch.records[0].key,
-                      "move to an empty store, or say --overwrite to overwrite what it holds",
+                      "move to an empty store; 'rehome operator migrate --overwrite' overwrites what it holds",
                       "the destination '%s' is initialised: it holds %s", side->facts.address,
                       RH_SHOW(batch.records[0].key));
     return RH_OK;

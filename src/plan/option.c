@@ -51,7 +51,7 @@ enum rh_status rh_option_unknown(const struct rh_option *table,
                                  const char *name,
                                  const char *place,
                                  const char *what,
-                                 bool command_line,
+                                 const char *dashes,
                                  struct rh_error *err)
 {
     const char *words[128];
@@ -60,11 +60,10 @@ enum rh_status rh_option_unknown(const struct rh_option *table,
         if (!(option->flags & (RH_OPT_HIDDEN | RH_OPT_POSITIONAL)) && option->type != RH_OPT_IGNORED)
             words[count++] = option->name;
     words[count] = NULL;
-    const char *near = rh_nearest(name, words), *dashes = command_line ? "--" : "";
-    return rh_fail(err, command_line ? RH_E_USAGE : RH_E_PLAN, "%s%sunknown option '%s%s'%s%s%s%s%s%s",
-                   place ? place : "", colon(place), dashes, RH_SHOW(rh_bytes_text(name)), what ? " in " : "",
-                   what ? what : "", near ? "; did you mean '" : "", near ? dashes : "", near ? near : "",
-                   near ? "'?" : "");
+    const char *near = rh_nearest(name, words), *two = dashes[0] ? "--" : "";
+    return rh_fail(err, dashes[0] ? RH_E_USAGE : RH_E_PLAN, "%s%sunknown option '%s%s'%s%s%s%s%s%s", place ? place : "",
+                   colon(place), dashes, RH_SHOW(rh_bytes_text(name)), what ? " in " : "", what ? what : "",
+                   near ? "; did you mean '" : "", near ? two : "", near ? near : "", near ? "'?" : "");
 }
 
 /* The value that belongs to a name of the table; NULL when the name isn't in it. */
@@ -382,7 +381,8 @@ static enum rh_status slot(struct rh_options *options,
 {
     struct rh_option_value *value = find_value(options, name);
     if (!value)
-        return rh_surely_failed(rh_option_unknown(options->table, name, place, NULL, options->command_line, err));
+        return rh_surely_failed(
+            rh_option_unknown(options->table, name, place, NULL, options->command_line ? "--" : "", err));
     const struct rh_option *option = &options->table[value - options->values];
     if (value->given && option->type != RH_OPT_IGNORED) {
         bool known = value->place && value->place[0];

@@ -76,7 +76,7 @@ static enum rh_status find_named(const struct argv_reader *reader,
     if (!option && size == 1 && argument[1] != '-')
         option = find_letter(reader->table, word[0]);
     if (!option)
-        return rh_option_unknown(reader->table, word, "", NULL, true, err);
+        return rh_option_unknown(reader->table, word, "", NULL, argument[1] == '-' ? "--" : "-", err);
     *ret_option = option;
     *ret_value = name[size] == '=' ? name + size + 1 : NULL;
     return RH_OK;

@@ -25,13 +25,13 @@ struct rh_options {
 
 /* The entry of that name, or NULL. */
 const struct rh_option *rh_option_find(const struct rh_option *table, const char *name);
-/* "PLACE: unknown option 'pth' in WHAT; did you mean 'path'?" `what` may be NULL. RH_E_PLAN, or RH_E_USAGE with dashes.
- */
+/* "PLACE: unknown option 'pth' in WHAT; did you mean 'path'?" `what` may be NULL. RH_E_PLAN; with
+ * `dashes` ("-", "--": as they were written on a command line) RH_E_USAGE. */
 enum rh_status rh_option_unknown(const struct rh_option *table,
                                  const char *name,
                                  const char *place,
                                  const char *what,
-                                 bool command_line,
+                                 const char *dashes,
                                  struct rh_error *err);
 
 #endif

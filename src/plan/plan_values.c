@@ -154,7 +154,7 @@ fill_member(struct rh_plan_loader *loader, struct rh_options *options, const str
     struct rh_place_text place = rh_plan_place(loader, member->place);
     const struct rh_option *option = rh_option_find(rh_options_table(options), member->name);
     if (!option)
-        return rh_option_unknown(rh_options_table(options), member->name, place.text, what, false, loader->err);
+        return rh_option_unknown(rh_options_table(options), member->name, place.text, what, "", loader->err);
     if (option->type == RH_OPT_IGNORED)
         return rh_options_set(options, member->name, rh_bytes_text(""), place.text, loader->err);
     if (member->value->kind == RH_NODE_OBJECT)

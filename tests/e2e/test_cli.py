@@ -92,6 +92,32 @@ def test_check_names_a_problem_with_its_fix(rehome, plan, tmp_path):
     assert "problem: " in done.stdout and "  fix: " in done.stdout and "\n1 problem named above" in done.stdout
 
 
+def test_a_fix_for_many_problems_is_said_once(rehome, plan, tmp_path):
+    shutil.copytree(tmp_path / "vault", tmp_path / "new")
+    count = len(content(tmp_path / "vault"))
+    done = rehome("check", plan)
+    assert done.returncode == 8 and done.stdout.count("problem: ") == count > 10
+    fixes = [line for line in done.stdout.splitlines() if line.startswith("  fix")]
+    assert len(fixes) == 1 and fixes[0].startswith(f"  fix for these {count}: ")
+    answer = json.loads(rehome("check", plan, "--json").stdout)
+    assert all(f["hint"] for f in answer["findings"] if f["kind"] == "problem")
+
+
+def test_an_unknown_option_is_shown_as_it_was_written(rehome):
+    assert "unknown option '-x'" in rehome("run", "-x").stderr
+    assert "unknown option '--x'" in rehome("run", "--x").stderr
+
+
+def test_run_says_when_a_step_begins_and_ends(rehome, plan):
+    killed = rehome("run", plan, env={"RH_CRASH_AT": "copy:1"})
+    assert "step begins move=m step=copy" in killed.stderr and "step done move=m step=copy" not in killed.stderr
+    done = rehome("run", plan)
+    assert "going on where an earlier run stopped move=m resumes=1" in done.stderr
+    for step in ("copy", "verify", "unmark"):
+        assert f"step begins move=m step={step}" in done.stderr and f"step done move=m step={step}" in done.stderr
+    assert "step begins" not in rehome("rollback", plan, "--log-level", "warn").stderr
+
+
 def test_the_story_of_a_move(rehome, plan, tmp_path):
     source = content(tmp_path / "vault")
     assert "nothing was run yet" in rehome("status", plan).stdout
@@ -221,6 +247,28 @@ def test_json_on_failure(rehome, command, words):
     answer = json.loads(done.stdout)
     assert (answer["command"], answer["exit"]) == (command, done.returncode)
     assert answer["error"]["text"] and done.returncode in (1, 2)
+
+
+def test_operator_migrate_as_json(rehome, vault_tree, tmp_path):
+    config = tmp_path / "migrate.hcl"
+    config.write_text(f'storage_source "file" {{ path = "{vault_tree()}" }}\n'
+                      f'storage_destination "file" {{ path = "{tmp_path}/new" }}\n')
+    done = rehome("operator", "migrate", "-config", config, "-json")
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["exit"], answer["command"]) == (0, 0, "operator migrate")
+    assert answer["report"]["moves"][0]["digests"]["equal"] is True and "Success!" not in done.stdout
+    done = rehome("operator", "migrate", "--json")
+    assert (done.returncode, json.loads(done.stdout)["exit"]) == (1, 1)
+    assert "Must specify exactly one config path using -config" in done.stderr
+    keyring = tmp_path / "vault" / "core" / "_keyring"
+    if not keyring.exists():
+        some = next(p for p in (tmp_path / "vault").rglob("_*") if p.is_file())
+        keyring.parent.mkdir(exist_ok=True)
+        shutil.copy(some, keyring)
+    shutil.copytree(tmp_path / "vault", tmp_path / "taken")
+    config.write_text(config.read_text().replace(f"{tmp_path}/new", f"{tmp_path}/taken"))
+    done = rehome("check", config)
+    assert done.returncode == 8 and "'rehome operator migrate --overwrite'" in done.stdout
 
 
 def test_report_of_nothing_as_json(rehome, plan):
