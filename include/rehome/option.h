@@ -35,7 +35,7 @@ struct rh_option {
     const char *const
         *env;         /* names of variables that stand in when it isn't given, in order, NULL-terminated; or NULL */
     int64_t min, max; /* RH_OPT_INT; both 0 = any */
-    const char *const *choices;    /* RH_OPT_CHOICE, NULL-terminated */
+    const char *const *choices;    /* RH_OPT_CHOICE, NULL-terminated; of a TEXT: what completion offers */
     const struct rh_option *block; /* RH_OPT_BLOCK: its table */
     const char *value_name;        /* for help: "PATH", "N" */
     char letter;                   /* short form on a command line, or 0 */

@@ -28,7 +28,7 @@ const char *rh_command_nearest(const char *word);
 bool rh_option_in(const struct rh_options *options, const char *name);
 
 extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_status, rh_cmd_verify, rh_cmd_rollback, rh_cmd_recover,
-    rh_cmd_finish, rh_cmd_report, rh_cmd_operator_migrate, rh_cmd_version, rh_cmd_help;
+    rh_cmd_finish, rh_cmd_report, rh_cmd_operator_migrate, rh_cmd_completion, rh_cmd_version, rh_cmd_help;
 
 /* Pieces that option tables share. */
 #define RH_OPTION_STATE_DIR                                                                                            \
@@ -58,11 +58,12 @@ extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_status, rh_cmd_v
      .type = RH_OPT_TEXT,                                                                                              \
      .initial = (level_),                                                                                              \
      .env = rh_env_log_level,                                                                                          \
+     .choices = rh_log_levels,                                                                                         \
      .value_name = "LEVEL",                                                                                            \
      .help = "trace, debug, info, warn or error"},                                                                     \
     {                                                                                                                  \
         .name = "log-format", .type = RH_OPT_TEXT, .initial = "standard", .env = rh_env_log_format,                    \
-        .value_name = "FORMAT", .help = "standard or json"                                                             \
+        .choices = rh_log_formats, .value_name = "FORMAT", .help = "standard or json"                                  \
     }
 #define RH_OPTION_PLAN                                                                                                 \
     {                                                                                                                  \
@@ -73,7 +74,8 @@ extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_status, rh_cmd_v
     {                                                                                                                  \
         .name = NULL                                                                                                   \
     }
-extern const char *const rh_env_log_level[], *const rh_env_log_format[];
+extern const char *const rh_env_log_level[], *const rh_env_log_format[], *const rh_log_levels[],
+                                                                             *const rh_log_formats[];
 
 /* --- talk.c: what goes to stderr --- */
 /* Keeps a warning that comes before the options are known; rh_talk_start passes it on. */

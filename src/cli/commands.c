@@ -4,12 +4,15 @@
 #include "cli.h"
 
 const struct rh_command *const rh_commands[] = {
-    &rh_cmd_check,  &rh_cmd_run,    &rh_cmd_status,           &rh_cmd_verify,  &rh_cmd_rollback, &rh_cmd_recover,
-    &rh_cmd_finish, &rh_cmd_report, &rh_cmd_operator_migrate, &rh_cmd_version, &rh_cmd_help,     NULL,
+    &rh_cmd_check,   &rh_cmd_run,    &rh_cmd_status, &rh_cmd_verify,           &rh_cmd_rollback,
+    &rh_cmd_recover, &rh_cmd_finish, &rh_cmd_report, &rh_cmd_operator_migrate, &rh_cmd_completion,
+    &rh_cmd_version, &rh_cmd_help,   NULL,
 };
 
 const char *const rh_env_log_level[] = {"REHOME_LOG_LEVEL", NULL};
 const char *const rh_env_log_format[] = {"REHOME_LOG_FORMAT", NULL};
+const char *const rh_log_levels[] = {"trace", "debug", "info", "warn", "error", NULL};
+const char *const rh_log_formats[] = {"standard", "json", NULL};
 
 /* How many leading words of argv the name takes, 0 when it is another one. */
 static int name_matches(const char *name, int argc, char **argv)
