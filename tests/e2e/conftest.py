@@ -18,6 +18,25 @@ def build_dir():
     raise RuntimeError("rehome isn't built: run `make` or set REHOME_BUILD")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "mariadb_only(why): not also on MySQL")
+
+
+def pytest_generate_tests(metafunc):
+    """What asks for a server runs on MariaDB and on MySQL."""
+    if "server" in metafunc.fixturenames:
+        kinds = ["mariadb", "mysql"]
+        metafunc.parametrize("server", kinds, ids=["on-" + kind for kind in kinds], indirect=True, scope="module")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Takes away what would only be the same once more: cases without a table, and those marked."""
+    again = [item for item in items if getattr(item, "callspec", None) and item.callspec.params.get("server") == "mysql"
+             and (item.callspec.params.get("way") == "file-file" or item.get_closest_marker("mariadb_only"))]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if item not in set(again)]
+
+
 @pytest.fixture(scope="session")
 def build():
     return build_dir()

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fault tests share: private servers, moves, and a reader of both layouts that owes nothing to rehome.
+"""What the fault tests share: moves, networks and disks that fail.
 
-The build must be made with -Dtest_hooks=true.
 RH_SOAK=1 takes the full numbers instead of CI's sample. RH_FAULT_TABLE=FILE keeps the table of tried and passed cases.
 """
-import base64
-import ctypes
 import hashlib
 import json
 import os
@@ -20,22 +17,16 @@ import tempfile
 import threading
 import time
 
-import conftest
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = conftest.build_dir().resolve()
-REHOME = BUILD / "src/cli/rehome"
+from vaultlib import (  # noqa: F401 (handed on)
+    BUILD, DESTINATION, INTERNAL, INTERRUPTED, KILLED, LOCKED, MARKER, MISMATCH, OK, OWN_TEMPORARIES, PLAN, REFUSED,
+    REHOME, SOURCE, TIMEOUT, USAGE, Server, read_tree, server, tree_file, tree_fill, tree_put,
+)
+
 VAULT_TREE = BUILD / "tests/tools/vault-tree"
 POWERLOSS = BUILD / "tests/crash/powerloss.so"
-SERVER = TOP / "tests/servers/mariadb"
 SOAK = os.environ.get("RH_SOAK", "") not in ("", "0")
-MARKER = b"core/migration"
-
-OK, USAGE, PLAN, SOURCE, DESTINATION, MISMATCH, LOCKED, INTERRUPTED, REFUSED, INTERNAL = range(10)
-KILLED = -signal.SIGKILL
-
-TIMEOUT = 120  # of one command; a hang is a failure
 
 
 # --- the table of cases ---
@@ -87,34 +78,7 @@ class _Case:
         return False
 
 
-# --- independent readers ---
-
-
-OWN_TEMPORARIES = b".rehome-tmp"  # what a crash may leave there is no record, and gone after the next run
-
-
-def read_tree(path, crashed=False, torn=None):
-    """key -> value of a Vault file storage. Anything that isn't one of its records is an error; with `crashed` our own
-    temporaries may lie about, with `torn` (a list) files without a whole value are named there instead."""
-    found = {}
-    for folder, folders, files in os.walk(os.fsencode(path)):
-        if crashed and OWN_TEMPORARIES in folders:
-            folders.remove(OWN_TEMPORARIES)
-        for name in files:
-            full = os.path.join(folder, name)
-            assert name.startswith(b"_") and not name.endswith(b".temp"), f"a stray file: {full!r}"
-            part = os.path.relpath(folder, os.fsencode(path))
-            key = name[1:] if part == b"." else part + b"/" + name[1:]
-            try:
-                with open(full, "rb") as file:
-                    content = json.load(file)
-            except ValueError:
-                if torn is None:
-                    raise AssertionError(f"no whole value in {full!r}") from None
-                torn.append(key)
-                continue
-            found[key] = None if content["Value"] is None else base64.b64decode(content["Value"], validate=True)
-    return found
+# --- reading ---
 
 
 def tree_hash(path, but=(b"core/_migration",)):
@@ -131,164 +95,6 @@ def tree_hash(path, but=(b"core/_migration",)):
                 inside = hashlib.sha256(file.read()).digest()
             digest.update(b"%s\0%o\0%s" % (short, os.stat(full).st_mode, inside))
     return digest.hexdigest()
-
-
-def tree_file(path, key):
-    """The file behind a key."""
-    folder, _, name = os.fsdecode(key).rpartition("/")
-    return pathlib.Path(path) / folder / ("_" + name)
-
-
-def tree_put(path, key, value):
-    """Writes a record as Vault does."""
-    file = tree_file(path, key)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temp = file.with_name(file.name + ".temp")
-    temp.write_bytes(b'{"Value":"' + base64.b64encode(value) + b'"}\n')
-    temp.chmod(0o600)
-    temp.rename(file)
-
-
-class Client:
-    """A connection of the tests' own, on libmariadb: the mariadb program takes too long to start a thousand times."""
-
-    library = None
-
-    def __init__(self, socket_path):
-        if not Client.library:
-            Client.library = one = ctypes.CDLL("libmariadb.so.3")
-            for name in ("mysql_init", "mysql_real_connect", "mysql_store_result"):
-                getattr(one, name).restype = ctypes.c_void_p
-            one.mysql_fetch_row.restype = ctypes.POINTER(ctypes.c_void_p)
-            one.mysql_fetch_lengths.restype = ctypes.POINTER(ctypes.c_ulong)
-            one.mysql_error.restype = ctypes.c_char_p
-        self.handle = ctypes.c_void_p(self.library.mysql_init(None))
-        several = 1 << 16  # statements in one query
-        done = self.library.mysql_real_connect(
-            self.handle, None, b"root", None, None, 0, os.fsencode(socket_path), ctypes.c_ulong(several)
-        )
-        assert done, self.error()
-
-    def error(self):
-        return self.library.mysql_error(self.handle).decode(errors="replace")
-
-    def rows(self, text):
-        """All rows of all the statements' results, as lists of text."""
-        query, found, one = text.encode(), [], self.library
-        bad = one.mysql_real_query(self.handle, query, ctypes.c_ulong(len(query)))
-        while bad == 0:
-            result = ctypes.c_void_p(one.mysql_store_result(self.handle))
-            if result:
-                width = one.mysql_num_fields(result)
-                while row := one.mysql_fetch_row(result):
-                    sizes = one.mysql_fetch_lengths(result)
-                    found.append([ctypes.string_at(row[i], sizes[i]).decode() for i in range(width)])
-                one.mysql_free_result(result)
-            bad = one.mysql_next_result(self.handle)
-        assert bad < 0, f"{text[:200]!r}: {self.error()}"
-        return found
-
-    def close(self):
-        self.library.mysql_close(self.handle)
-
-
-class Server:
-    """A private MariaDB."""
-
-    def __init__(self, *options):
-        self.dir = tempfile.mkdtemp(prefix="rh-fault-db-")
-        os.chmod(self.dir, 0o755)
-        try:
-            self._call("start", *options)
-        except BaseException:
-            shutil.rmtree(self.dir, ignore_errors=True)
-            raise
-        self.env, self.client = {}, None
-        for line in pathlib.Path(self.dir, "env").read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition("=")
-            self.env[name] = value
-
-    def _call(self, verb, *more, **how):
-        # files, not pipes: a server that was started keeps what it has inherited open
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            done = subprocess.run([SERVER, verb, self.dir, *more], stdout=out, stderr=err, timeout=TIMEOUT, check=False, **how)
-            out.seek(0), err.seek(0)
-            assert done.returncode == 0, f"tests/servers/mariadb {verb}: {err.read().decode(errors='replace')}"
-            return out.read()
-
-    def sql(self, text):
-        """Rows as lists of text, as root over the socket."""
-        self.client = self.client or Client(self.env["MYSQL_SOCKET"])
-        return self.client.rows(text)
-
-    def leave(self):
-        if self.client:
-            self.client.close()
-            self.client = None
-
-    def kill(self):
-        self.leave()
-        self._call("kill")
-
-    def restart(self):
-        self.leave()
-        self._call("restart")
-
-    def stop(self):
-        self.leave()
-        self._call("stop")
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def fresh(self):
-        """An empty start: no database `vault`; the account as it was made."""
-        self.end_connections()
-        self.sql("DROP DATABASE IF EXISTS vault; GRANT ALL ON vault.* TO vault@'%'; FLUSH PRIVILEGES")
-
-    def end_connections(self):
-        """Ends the sessions of the moves' account; how many there were."""
-        ids = [row[0] for row in self.sql("SELECT id FROM information_schema.processlist WHERE user = 'vault'")]
-        for one in ids:
-            try:
-                self.sql(f"KILL {one}")
-            except AssertionError:
-                pass  # it has ended by itself
-        return len(ids)
-
-    def make_table(self, table="vault"):
-        self.sql(
-            f"CREATE DATABASE IF NOT EXISTS vault; CREATE TABLE IF NOT EXISTS vault.{table} "
-            "(vault_key varbinary(512), vault_value mediumblob, PRIMARY KEY (vault_key))"
-        )
-
-    def fill(self, records, table="vault"):
-        self.make_table(table)
-        items = [f"(x'{key.hex()}', x'{value.hex()}')" for key, value in records.items()]
-        for at in range(0, len(items), 200):
-            self.sql(f"INSERT INTO vault.{table} VALUES {','.join(items[at:at + 200])}")
-
-    def put(self, key, value, table="vault"):
-        text = "NULL" if value is None else f"x'{value.hex()}'"
-        self.sql(f"REPLACE INTO vault.{table} VALUES (x'{key.hex()}', {text})")
-
-    def drop(self, key, table="vault"):
-        self.sql(f"DELETE FROM vault.{table} WHERE vault_key = x'{key.hex()}'")
-
-    def read(self, table="vault"):
-        """key -> value (None for NULL); None when there is no table."""
-        there = self.sql(
-            f"SELECT count(*) FROM information_schema.tables WHERE table_schema = 'vault' AND table_name = '{table}'"
-        )
-        if there == [["0"]]:
-            return None
-        rows = self.sql(f"SELECT HEX(vault_key), IF(vault_value IS NULL, '-', HEX(vault_value)) FROM vault.{table}")
-        return {bytes.fromhex(row[0]): None if row[1] == "-" else bytes.fromhex(row[1]) for row in rows}
-
-
-@pytest.fixture(scope="module")
-def server():
-    one = Server()
-    yield one
-    one.stop()
 
 
 @pytest.fixture
@@ -318,8 +124,7 @@ class FileStore:
         return tree_hash(self.path)
 
     def fill(self, records):
-        for key, value in records.items():
-            tree_put(self.path, key, value)
+        tree_fill(self.path, records)
 
     def put(self, key, value):
         tree_put(self.path, key, value)

@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of `operator migrate` and of the traps share: a private server, trees and tables written as Vault
-writes them and read back without rehome.
-
-REHOME_BUILD names the build folder (default: build-check, else build); it must be built with -Dtest_hooks=true.
-"""
-import base64
+"""What the tests of `operator migrate` and of the traps share: migrate files and their runs."""
 import json
 import os
 import pathlib
@@ -18,61 +13,17 @@ import time
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = [os.environ["REHOME_BUILD"]] if os.environ.get("REHOME_BUILD") else [TOP / "build-check", TOP / "build"]
-BUILD = next((pathlib.Path(x).resolve() for x in FOLDERS if (pathlib.Path(x) / "src/cli/rehome").exists()), TOP / "build")
-REHOME = BUILD / "src/cli/rehome"
-SERVER = TOP / "tests/servers/mariadb"
-MARKER, LOCK, SEAL = b"core/migration", b"core/lock", b"core/seal-config"
-OK, USAGE, PLAN, SOURCE, DESTINATION, MISMATCH, LOCKED, INTERRUPTED, REFUSED, INTERNAL = range(10)
-KILLED = -signal.SIGKILL
-TIMEOUT = 120
-CREATE = "(vault_key varbinary(512), vault_value mediumblob, PRIMARY KEY (vault_key))"
-
-
-# --- file storage, written and read by hand ---
-
-
-def tree_file(path, key):
-    """The file behind a key, as bytes: the last part begins with '_'."""
-    folder, slash, name = key.rpartition(b"/")
-    return os.path.join(os.fsencode(path), folder + slash + b"_" + name)
-
-
-def tree_put(path, key, value, content=None):
-    file = tree_file(path, key)
-    os.makedirs(os.path.dirname(file), exist_ok=True)
-    with open(file, "wb") as out:
-        out.write(content if content is not None else b'{"Value":"' + base64.b64encode(value) + b'"}\n')
-
-
-def tree_fill(path, records):
-    os.makedirs(path, exist_ok=True)
-    for key, value in records.items():
-        tree_put(path, key, value)
+import vaultlib
+from vaultlib import (  # noqa: F401 (handed on)
+    DESTINATION, INTERRUPTED, KILLED, LOCK, LOCKED, MARKER, MISMATCH, OK, PLAN, REFUSED, REHOME, SEAL, SOURCE, TIMEOUT,
+    USAGE, server, tree_file, tree_fill, tree_put,
+)
 
 
 def tree_read(path, running=False):
-    """key -> value; anything that isn't a record of Vault's is an error. While rehome runs, and after it was killed,
-    its own folder of temporaries is none."""
-    found, top = {}, os.fsencode(path)
-    for folder, folders, files in os.walk(top):
-        if running and folder == top and b".rehome-tmp" in folders:
-            folders.remove(b".rehome-tmp")
-            if not folders and not files:
-                break
-        for name in files:
-            full = os.path.join(folder, name)
-            assert name.startswith(b"_") and not name.endswith(b".temp"), f"a stray file: {full!r}"
-            assert os.path.isfile(full) and not os.path.islink(full), full
-            part = os.path.relpath(folder, top)
-            with open(full, "rb") as file:
-                content = json.load(file)
-            assert list(content) == ["Value"], full
-            found[(b"" if part == b"." else part + b"/") + name[1:]] = None if content["Value"] is None else base64.b64decode(content["Value"], validate=True)
-        if folder != top and not running:
-            assert folders or files, f"an empty folder: {folder!r}"
-    return found
+    """As read_tree, and no folder may be empty. While rehome runs, and after it was killed, its own folder of
+    temporaries may be there."""
+    return vaultlib.read_tree(path, crashed=running, tidy=not running)
 
 
 def snapshot(path):
@@ -90,88 +41,6 @@ def snapshot(path):
                 inside = None if not os.path.isfile(full) else pathlib.Path(os.fsdecode(full)).read_bytes()
             seen[os.path.relpath(full, top)] = (mode, inside)
     return seen
-
-
-# --- the server ---
-
-
-class Server:
-    """A private MariaDB; `sql` is root's, over the socket, by the server's own client."""
-
-    def __init__(self, *options):
-        self.dir = tempfile.mkdtemp(prefix="rh-migrate-db-")
-        os.chmod(self.dir, 0o755)
-        try:
-            self.call("start", *options)
-        except BaseException:
-            shutil.rmtree(self.dir, ignore_errors=True)
-            raise
-        self.env = dict(
-            line.partition("=")[::2] for line in pathlib.Path(self.dir, "env").read_text(encoding="utf-8").splitlines()
-        )
-        self.password = pathlib.Path(self.env["MYSQL_PASSWORD_FILE"]).read_text(encoding="utf-8").strip()
-        self.port = int(self.env["MYSQL_PORT"])
-
-    def call(self, verb, *more):
-        # files, not pipes: a server that was started keeps open what it has inherited
-        with tempfile.TemporaryFile() as err:
-            done = subprocess.run([SERVER, verb, self.dir, *more], stdout=err, stderr=err, timeout=TIMEOUT, check=False)
-            err.seek(0)
-            assert done.returncode == 0, f"tests/servers/mariadb {verb}: {err.read().decode(errors='replace')}"
-
-    def stop(self):
-        self.call("stop")
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def client(self, *more):
-        """The command line of the server's own client."""
-        flags = ["--no-defaults", "-uroot", "--max-allowed-packet=512M", "-N", "-B", *more]
-        return ["mariadb", *flags, "--socket=" + self.env["MYSQL_SOCKET"]]
-
-    def sql(self, text):
-        """Rows as lists of text."""
-        done = subprocess.run(self.client(), input=text.encode(), capture_output=True, timeout=TIMEOUT, check=False)
-        assert done.returncode == 0, done.stderr.decode(errors="replace")
-        return [line.split("\t") for line in done.stdout.decode().splitlines()]
-
-    def fresh(self):
-        """No database `vault`."""
-        self.sql("DROP DATABASE IF EXISTS vault")
-
-    def create(self, table="vault", shape=CREATE):
-        self.sql(f"CREATE DATABASE IF NOT EXISTS vault; CREATE TABLE IF NOT EXISTS vault.{table} {shape}")
-
-    def fill(self, records, table="vault", shape=CREATE):
-        self.create(table, shape)
-        items = [f"(x'{key.hex()}', x'{value.hex()}')" for key, value in records.items()]
-        text = "".join(f"INSERT INTO vault.{table} VALUES {','.join(items[i:i + 200])};\n" for i in range(0, len(items), 200))
-        self.sql(text)
-
-    def read(self, table="vault"):
-        """key -> value (None for NULL); None without the table."""
-        if not self.sql(f"SELECT 1 FROM information_schema.tables WHERE table_schema='vault' AND table_name='{table}'"):
-            return None
-        # in pieces: no function's result may be longer than the server's packet
-        pieces = ", ".join(f"HEX(SUBSTRING(vault_value, {1 + (i << 22)}, {1 << 22}))" for i in range(5))
-        rows = self.sql(f"SELECT HEX(vault_key), vault_value IS NULL, {pieces} FROM vault.{table}")
-        return {bytes.fromhex(row[0]): None if row[1] == "1" else bytes.fromhex("".join(row[2:])) for row in rows}
-
-    def stanza(self, **more):
-        """The members of a `mysql` stanza as Vault takes them."""
-        members = {
-            "username": "vault",
-            "password": self.password,
-            "address": f"127.0.0.1:{self.port}",
-            "tls_ca_file": self.env["MYSQL_CA"],
-        }
-        return ("mysql", {**members, **{name: value for name, value in more.items() if value is not None}})
-
-
-@pytest.fixture(scope="module")
-def server():
-    one = Server()
-    yield one
-    one.stop()
 
 
 @pytest.fixture

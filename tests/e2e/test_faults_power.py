@@ -25,6 +25,7 @@ from faultlib import (
 )
 
 POWER_LOST = 137
+pytestmark = pytest.mark.mariadb_only("what is lost lies on our side")
 SEEDS = 4 if SOAK else 1
 
 

@@ -22,7 +22,6 @@ from faultlib import (
     FileStore,
     Move,
     Proxy,
-    Server,
     SmallDisk,
     TableStore,
     assert_equal,
@@ -235,12 +234,12 @@ def test_state_folder_full(server, home):
     tally("our own state folder full")
 
 
-def test_mysql_destination_full(home):
-    """MariaDB's data folder on a small tmpfs."""
+def test_mysql_destination_full(server, home):
+    """The server's data folder on a small tmpfs."""
     records = make_records(900, least=60_000, most=90_000)
     with SmallDisk(home / "small", "400m") as disk:
         home.chmod(0o755)
-        server = Server(f"--data={disk.path}/data")
+        server = server.another(f"--data={disk.path}/data")
         try:
             server.fresh()
             source, destination = FileStore(home / "src"), TableStore(server, "dst")
@@ -265,7 +264,7 @@ def test_mysql_destination_full(home):
             assert_done(move, records, EXTRAS)
         finally:
             server.stop()
-    tally("destination full (MariaDB on a small tmpfs)")
+    tally("destination full (a server on a small tmpfs)")
 
 
 # --- permissions go away ---

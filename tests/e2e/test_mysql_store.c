@@ -369,7 +369,7 @@ static void unknown_commit(void **state)
     assert_string_equal(SQL_TEXT(&server, "SELECT vault_value FROM vault.vault WHERE vault_key = 'a'"), "1");
     /* Now one that waits for a row lock when its client is cut off, unnoticed by the server. */
     rh_batch_clear(&batch);
-    add(&batch, "b", "mine");
+    assert_non_null(rh_batch_add_kv(&batch, rh_bytes_text("b"), rh_bytes("mine\xff\xaa\x0f", 7), false));
     sql(&server, "START TRANSACTION; INSERT INTO vault.vault VALUES ('b', 'theirs')");
     atomic_store(&proxy.leave_server, true);
     OK(driver->write->begin(&ctx, place.session, &kv, NULL));

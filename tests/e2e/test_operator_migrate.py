@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`rehome operator migrate`: every promise of the command, on real folders and a real MariaDB."""
+"""`rehome operator migrate`: every promise of the command, on real folders, a real MariaDB and a real MySQL."""
 import json
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from migratelib import (
     DESTINATION, INTERRUPTED, KILLED, LOCK, LOCKED, MARKER, MISMATCH, OK, PLAN, REFUSED, REHOME, SEAL, USAGE,
-    Move, Server, go_on, hcl, snapshot, tree, tree_fill, tree_put, tree_read,
+    Move, go_on, hcl, snapshot, tree, tree_fill, tree_put, tree_read,
 )
 from migratelib import db, home, server  # noqa: F401 (fixtures)
 
@@ -31,7 +31,7 @@ def with_private(records):
 
 def watch_puts(db):
     """The table, with a log of every insert: which connection, which key, in which order."""
-    db.create()
+    db.make_table()
     db.sql(
         "CREATE TABLE vault.puts (n bigint AUTO_INCREMENT PRIMARY KEY, c bigint, k varbinary(512)) ENGINE=InnoDB;"
         "CREATE TRIGGER vault.watch AFTER INSERT ON vault.vault FOR EACH ROW "
@@ -47,7 +47,7 @@ def puts(db):
 
 def hold_lock(db, name):
     """A connection that holds a lock as Vault's mysql backend does; end it with .kill()."""
-    holder = subprocess.Popen(db.client(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    holder = subprocess.Popen(db.client_words(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     holder.stdin.write(f"SELECT GET_LOCK('{name}', 0); SELECT SLEEP(300);\n".encode())
     holder.stdin.flush()
     end = time.monotonic() + 20
@@ -520,8 +520,8 @@ def test_same_table_is_refused_however_spelled(home, db):
         assert db.read() == RECORDS
 
 
-def test_same_table_by_capitals_where_the_server_folds_names(home):
-    one = Server("--option=lower-case-table-names=1")
+def test_same_table_by_capitals_where_the_server_folds_names(home, server):
+    one = server.another("--option=lower-case-table-names=1")
     try:
         one.fill(RECORDS)
         done = Move(home, one.stanza(), one.stanza(database="VAULT", table="Vault")).migrate("--overwrite")
@@ -634,7 +634,7 @@ def test_other_spelling_of_the_file_resumes_the_same_move(home, db):
 
 def spoil(db):
     """The server keeps something else for one key than it was told."""
-    db.create()
+    db.make_table()
     db.sql(
         "CREATE TRIGGER vault.spoil BEFORE INSERT ON vault.vault FOR EACH ROW "
         "SET NEW.vault_value = IF(NEW.vault_key = 'core/mounts', 'spoilt', NEW.vault_value)"

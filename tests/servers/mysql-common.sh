@@ -58,6 +58,7 @@ launch() {
     . "$dir/env"
     run=$(dirname "$MYSQL_SOCKET")
     : > "$run/err.log"
+    rm -f "$MYSQL_SOCKET" "$MYSQL_SOCKET.lock" # of one that was killed
     [ -z "$user" ] || chown "$user" "$run/err.log"
     # A shell that stayed as parent would hold our caller's pipes open, so everything here execs.
     (
@@ -158,6 +159,8 @@ end() {
     # shellcheck source=/dev/null
     . "$dir/env"
     [ -n "$MYSQL_PID" ] && alive "$MYSQL_PID" || return 0
+    # One that is just dying has no words any more.
+    [ -n "$(tr -d '\0' < "/proc/$MYSQL_PID/cmdline" 2> /dev/null)" ] || wait_gone "$MYSQL_PID" 600 || :
     # The number may belong to another process after a restart of the machine.
     grep -q "$MYSQL_SOCKET" "/proc/$MYSQL_PID/cmdline" 2> /dev/null || return 0
     kill "-$1" "$MYSQL_PID"
