@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Arenas: blocks that double from 64 KiB to 1 MiB; a request too large for the next one gets a block of its size.
- * Blocks of a secret arena come from mmap, locked as far as the limit allows, kept out of core dumps, and wiped
- * before they are reused or given back.
+ * Clearing keeps one block, as large as all that was in use. Blocks of a secret arena come from mmap, locked as far as
+ * the limit allows, kept out of core dumps, and wiped before they are reused or given back.
  */
 #include <rehome/bytes.h>
 
@@ -10,7 +10,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { ALIGNMENT = 16, BLOCK_LEAST = 64 * 1024, BLOCK_MOST = 1024 * 1024 };
+enum {
+    ALIGNMENT = 16,
+    BLOCK_LEAST = 64 * 1024,
+    BLOCK_MOST = 1024 * 1024,     /* of those that grow */
+    BLOCK_KEPT = 8 * 1024 * 1024, /* most that a cleared arena holds in one piece for its next use */
+};
 
 struct rh_arena_block {
     struct rh_arena_block *next;
@@ -123,24 +128,35 @@ char *rh_arena_format(struct rh_arena *arena, const char *fmt, ...)
     return text;
 }
 
-void rh_arena_clear(struct rh_arena *arena)
+/* Gives all blocks back but one. */
+static void free_others(struct rh_arena *arena, const struct rh_arena_block *kept)
 {
-    struct rh_arena_block *largest = arena->head;
-    for (struct rh_arena_block *block = arena->head; block; block = block->next)
-        if (block->capacity > largest->capacity)
-            largest = block;
     for (struct rh_arena_block *block = arena->head, *next; block; block = next) {
         next = block->next;
-        if (block != largest)
+        if (block != kept)
             block_free(block);
     }
-    if (largest) {
-        if (largest->mapped)
-            explicit_bzero(largest->data, largest->used);
-        largest->used = 0;
-        largest->next = NULL;
+}
+
+void rh_arena_clear(struct rh_arena *arena)
+{
+    struct rh_arena_block *kept = arena->head;
+    for (struct rh_arena_block *block = arena->head; block; block = block->next)
+        if (block->capacity > kept->capacity)
+            kept = block;
+    /* what took several blocks will do so again: one that holds it all spares taking and giving back each time */
+    if (kept && kept->capacity < arena->used_bytes && arena->used_bytes <= BLOCK_KEPT) {
+        struct rh_arena_block *whole = block_new(arena->used_bytes + arena->used_bytes / 8, arena->secret);
+        kept = whole ? whole : kept;
     }
-    arena->head = largest;
+    free_others(arena, kept);
+    if (kept) {
+        if (kept->mapped)
+            explicit_bzero(kept->data, kept->used);
+        kept->used = 0;
+        kept->next = NULL;
+    }
+    arena->head = kept;
     arena->used_bytes = 0;
 }
 

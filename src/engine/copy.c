@@ -2,8 +2,6 @@
 /* Copying the ranges: in each lane a reader runs ahead of the writer by a few batches. */
 #include "internal.h"
 
-enum { PIPE_BATCHES = QUEUE_BATCHES + 2 };
-
 /* The short queue between a lane's reader and its writer. Batches go round: free -> reader -> full -> writer -> free.
  */
 struct pipe {
@@ -13,7 +11,6 @@ struct pipe {
     const atomic_bool *stop;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct rh_batch batches[PIPE_BATCHES];
     size_t written, taken; /* batches filled by the reader, emptied by the writer */
     bool ended, closed;    /* reader has no more; writer wants no more */
     enum rh_status status; /* the reader's end */
@@ -26,7 +23,7 @@ static struct rh_batch *pipe_free_batch(struct pipe *pipe)
     pthread_mutex_lock(&pipe->lock);
     while (pipe->written - pipe->taken == PIPE_BATCHES - 1 && !pipe->closed)
         pthread_cond_wait(&pipe->changed, &pipe->lock);
-    struct rh_batch *batch = pipe->closed ? NULL : &pipe->batches[pipe->written % PIPE_BATCHES];
+    struct rh_batch *batch = pipe->closed ? NULL : &pipe->lane->batches[pipe->written % PIPE_BATCHES];
     pthread_mutex_unlock(&pipe->lock);
     return batch;
 }
@@ -54,7 +51,7 @@ static struct rh_batch *pipe_full_batch(struct pipe *pipe)
     pthread_mutex_lock(&pipe->lock);
     while (pipe->taken == pipe->written && !pipe->ended)
         pthread_cond_wait(&pipe->changed, &pipe->lock);
-    struct rh_batch *batch = pipe->taken == pipe->written ? NULL : &pipe->batches[pipe->taken % PIPE_BATCHES];
+    struct rh_batch *batch = pipe->taken == pipe->written ? NULL : &pipe->lane->batches[pipe->taken % PIPE_BATCHES];
     pthread_mutex_unlock(&pipe->lock);
     return batch;
 }
@@ -161,8 +158,6 @@ static enum rh_status copy_range(struct lane *lane, struct rh_ctx *ctx, struct r
         if (status == RH_OK)
             status = range_finish(lane->move, range, ctx->err);
     }
-    for (size_t i = 0; i < PIPE_BATCHES; i++)
-        rh_batch_done(&pipe.batches[i]);
     batch_writer_done(&writer);
     pthread_cond_destroy(&pipe.changed);
     pthread_mutex_destroy(&pipe.lock);

@@ -19,8 +19,9 @@ enum {
     BATCH_RECORDS = 4096,
     KEYS_BATCH_RECORDS = 8192,
     QUEUE_BATCHES = 2, /* read ahead per lane, besides the one being read and the one being written */
+    PIPE_BATCHES = QUEUE_BATCHES + 2,
     LANES_DEFAULT = 4,
-    RANGES_PER_LANE = 4,
+    RANGES_PER_LANE = 2,
     NAMED_MOST = 100, /* most records that are named one by one; the rest is counted */
 };
 #define RETRY_DEFAULT_US (30 * 1000 * 1000LL)
@@ -171,7 +172,7 @@ struct stream {
     struct rh_ctx *ctx;
     struct rh_session *session, **kept; /* kept: where the session comes from, and goes after a scan that ended */
     struct rh_scan *scan;
-    struct rh_batch batch;
+    struct rh_batch own, *batch;
     size_t at; /* the record under the cursor; the reader moves it on */
     unsigned flags;
     bool ended;
@@ -182,6 +183,7 @@ enum rh_status stream_open(struct stream *stream,
                            struct side *side,
                            struct rh_ctx *ctx,
                            struct rh_session **kept, /* NULL: none */
+                           struct rh_batch *batch,   /* whose memory serves; NULL: one of its own */
                            struct rh_range range,
                            unsigned flags);
 /* The record under the cursor, NULL at the end; good until the next peek behind it. */
@@ -273,6 +275,7 @@ struct lane {
     void *user;
     /* what a range that went well left for the lane's next one; NULL: none */
     struct rh_session *source, *destination, *writer;
+    struct rh_batch batches[PIPE_BATCHES]; /* their memory serves one range after the other */
 };
 /* A session that the lane kept, or a new one. */
 enum rh_status lane_session(struct rh_session **kept,

@@ -107,6 +107,8 @@ static void *lane_main(void *user)
     side_session_close(lane.source);
     side_session_close(lane.destination);
     side_session_close(lane.writer);
+    for (size_t i = 0; i < PIPE_BATCHES; i++)
+        rh_batch_done(&lane.batches[i]);
     pthread_mutex_lock(&lanes->lock);
     lanes->running--;
     pthread_cond_signal(&lanes->ended);

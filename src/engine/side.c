@@ -121,11 +121,14 @@ enum rh_status stream_open(struct stream *stream,
                            struct side *side,
                            struct rh_ctx *ctx,
                            struct rh_session **kept,
+                           struct rh_batch *batch,
                            struct rh_range range,
                            unsigned flags)
 {
     *stream = (struct stream){
         .side = side, .move = move, .ctx = ctx, .kept = kept, .flags = flags, .ended = side->facts.exists == RH_NO};
+    stream->batch = batch ? batch : &stream->own;
+    rh_batch_clear(stream->batch);
     if (stream->ended)
         return RH_OK;
     struct rh_session *none = NULL;
@@ -143,20 +146,21 @@ static enum rh_status stream_read(struct stream *stream)
     struct move_run *move = stream->move;
     stream->at = 0;
     enum rh_status status = side_scan_next(stream->side, stream->ctx, stream->scan, engine_batch_bytes(move),
-                                           keys_only ? KEYS_BATCH_RECORDS : BATCH_RECORDS, &stream->batch);
+                                           keys_only ? KEYS_BATCH_RECORDS : BATCH_RECORDS, stream->batch);
     stream->ended = status == RH_END;
-    for (size_t i = 0; status == RH_OK && !keys_only && i < stream->batch.count; i++)
-        stream->batch.records[i].hash = rh_digest_record(&move->digest, move->dataset.name, &stream->batch.records[i]);
+    for (size_t i = 0; status == RH_OK && !keys_only && i < stream->batch->count; i++)
+        stream->batch->records[i].hash =
+            rh_digest_record(&move->digest, move->dataset.name, &stream->batch->records[i]);
     return status == RH_END ? RH_OK : status;
 }
 
 enum rh_status stream_peek(struct stream *stream, const struct rh_record **ret_record)
 {
     enum rh_status status = RH_OK;
-    if (!stream->ended && stream->at == stream->batch.count)
+    if (!stream->ended && stream->at == stream->batch->count)
         status = stream_read(stream);
     if (status == RH_OK)
-        *ret_record = stream->ended ? NULL : &stream->batch.records[stream->at];
+        *ret_record = stream->ended ? NULL : &stream->batch->records[stream->at];
     return status;
 }
 
@@ -167,5 +171,5 @@ void stream_close(struct stream *stream)
         lane_session_leave(stream->kept, stream->session, stream->ended ? RH_OK : RH_E_CANCELLED);
     else
         side_session_close(stream->session);
-    rh_batch_done(&stream->batch);
+    rh_batch_done(&stream->own);
 }

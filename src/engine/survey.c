@@ -275,7 +275,7 @@ static enum rh_status survey_pipe(struct move_run *move, struct survey *survey, 
     struct stream destination = {.ended = true};
     enum rh_status status = RH_OK;
     if (!whole || !whole->replaces_all)
-        status = stream_open(&destination, move, &move->destination, ctx, NULL, all, RH_SCAN_KEYS_ONLY);
+        status = stream_open(&destination, move, &move->destination, ctx, NULL, NULL, all, RH_SCAN_KEYS_ONLY);
     if (status == RH_OK)
         status = stream_peek(&destination, &first);
     stream_close(&destination);
@@ -305,12 +305,12 @@ enum rh_status survey_run(struct move_run *move, struct survey *survey, struct r
         flags |= RH_SCAN_SIZES;
     if (move->source.facts.one_pass)
         return survey_pipe(move, survey, &ctx);
-    enum rh_status status = stream_open(&source, move, &move->source, &ctx, NULL, all, flags);
+    enum rh_status status = stream_open(&source, move, &move->source, &ctx, NULL, NULL, all, flags);
     const struct rh_whole_ops *whole = whole_of(&move->destination);
     if (whole && whole->replaces_all)
         destination.ended = true;
     else if (status == RH_OK)
-        status = stream_open(&destination, move, &move->destination, &ctx, NULL, all, RH_SCAN_KEYS_ONLY);
+        status = stream_open(&destination, move, &move->destination, &ctx, NULL, NULL, all, RH_SCAN_KEYS_ONLY);
     if (status == RH_OK)
         status = merge(move, survey, &source, &destination, err);
     stream_close(&source);

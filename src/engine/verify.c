@@ -148,11 +148,13 @@ static enum rh_status verify_range(struct lane *lane, struct rh_ctx *ctx, struct
     const struct rh_range bounds = {.from = range->state.from, .to = range->state.to};
     struct range_found found = {0};
     rh_crash_point("verify");
-    enum rh_status status = stream_open(&source, lane->move, &lane->move->source, ctx, &lane->source, bounds, 0);
+    struct move_run *move = lane->move;
+    enum rh_status status = stream_open(&source, move, &move->source, ctx, &lane->source, &lane->batches[0], bounds, 0);
     if (status == RH_OK)
-        status = stream_open(&destination, lane->move, &lane->move->destination, ctx, &lane->destination, bounds, 0);
+        status =
+            stream_open(&destination, move, &move->destination, ctx, &lane->destination, &lane->batches[1], bounds, 0);
     if (status == RH_OK)
-        status = compare_range(lane->move, &source, &destination, &found, ctx->err);
+        status = compare_range(move, &source, &destination, &found, ctx->err);
     stream_close(&source);
     stream_close(&destination);
     if (status == RH_OK)

@@ -19,6 +19,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,6 +28,9 @@
 #define WINDOW_LEAST (8u << 10) /* of any level */
 #define WINDOW_KEPT (16u << 10) /* what a closed level may keep for the next folder of its depth */
 #define LISTING_BYTES (64u << 10)
+#define SIZES_LEAST 512 /* items of a folder whose sizes are worth looking at with several threads */
+#define SIZES_THREADS 4
+#define SIZE_UNKNOWN ((off_t)-1)
 
 /* What a name in a folder is. The number is the order of equal sort names. */
 enum kind { KIND_KEY, KIND_FOLDER, KIND_TEMP, KIND_FOREIGN, KIND_OTHER };
@@ -49,8 +53,9 @@ struct level {
     size_t prefix; /* bytes of scan->path up to this folder, with its '/' */
     size_t limit;  /* bytes its window may take */
     struct window window;
-    size_t next; /* the item to give out */
-    bool more;   /* the folder holds names behind the window's last */
+    off_t *sizes; /* of the items' files in the order given out; NULL: not looked at ahead */
+    size_t next;  /* the item to give out */
+    bool more;    /* the folder holds names behind the window's last */
     bool has_last;
     struct item last; /* the name is in last_name */
     uint8_t last_name[FILE_NAME_MAX + 2];
@@ -210,6 +215,59 @@ static void window_done(struct window *window)
     *window = (struct window){0};
 }
 
+/* --- sizes, looked at by several threads: a survey does little else --- */
+
+/* A thread's share of a level's items. */
+struct sizes_share {
+    const struct level *level;
+    size_t from, to;
+};
+
+/* The name of a key's file. */
+static void file_name_of(struct item item, char name[static FILE_NAME_MAX + 2])
+{
+    name[0] = '_';
+    memcpy(name + 1, item.name.data, item.name.size);
+    name[item.name.size + 1] = '\0';
+}
+
+static void *sizes_main(void *user)
+{
+    const struct sizes_share *share = user;
+    const struct window *window = &share->level->window;
+    for (size_t i = share->from; i < share->to; i++) {
+        const struct item item = window_item(window, window->order[i]);
+        char name[FILE_NAME_MAX + 2];
+        struct stat st;
+        share->level->sizes[i] = SIZE_UNKNOWN;
+        if (item.kind != KIND_KEY)
+            continue;
+        file_name_of(item, name);
+        if (fstatat(share->level->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+            share->level->sizes[i] = st.st_size;
+    }
+    return NULL;
+}
+
+/* Looks at the sizes of all items of a large folder. What can't be looked at now is left to who comes to it. */
+static void level_sizes(struct level *level)
+{
+    const size_t count = level->window.count;
+    struct sizes_share shares[SIZES_THREADS];
+    pthread_t threads[SIZES_THREADS];
+    size_t started = 0;
+    if (count < SIZES_LEAST || !(level->sizes = malloc(count * sizeof *level->sizes)))
+        return;
+    for (size_t i = 0; i < SIZES_THREADS; i++)
+        shares[i] = (struct sizes_share){level, count * i / SIZES_THREADS, count * (i + 1) / SIZES_THREADS};
+    while (started < SIZES_THREADS - 1 && pthread_create(&threads[started], NULL, sizes_main, &shares[started]) == 0)
+        started++;
+    for (size_t i = started; i < SIZES_THREADS; i++)
+        sizes_main(&shares[i]);
+    for (size_t i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+}
+
 /* --- one pass over a folder --- */
 
 /* What a name is; KIND_OTHER for links and the like. */
@@ -334,6 +392,8 @@ static enum rh_status level_fill(struct rh_ctx *ctx, struct file_scan *scan, str
     uint8_t bound_name[FILE_NAME_MAX + 2];
     level->window.count = level->window.names_size = level->next = 0;
     level->more = false;
+    free(level->sizes);
+    level->sizes = NULL;
     if (lseek(level->fd, 0, SEEK_SET) < 0)
         return rh_fail_errno(ctx->err, errno, "read folder '%s'", RH_SHOW(rh_bytes(scan->path, level->prefix)));
     for (;;) {
@@ -357,6 +417,8 @@ static enum rh_status level_fill(struct rh_ctx *ctx, struct file_scan *scan, str
         level->last.name.data = level->last_name;
         level->has_last = true;
     }
+    if (scan->flags & RH_SCAN_KEYS_ONLY)
+        level_sizes(level);
     return RH_OK;
 }
 
@@ -368,6 +430,8 @@ static void level_close(struct file_scan *scan)
     if (level->fd >= 0)
         close(level->fd);
     level->fd = -1;
+    free(level->sizes);
+    level->sizes = NULL;
     if (window_bytes(&level->window) > WINDOW_KEPT)
         window_done(&level->window);
 }
@@ -449,8 +513,8 @@ static enum rh_status add_key(struct rh_ctx *ctx,
                               struct rh_bytes key,
                               struct rh_batch *batch)
 {
-    struct stat st;
-    if (fstatat(level->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+    struct stat st = {.st_size = level->sizes ? level->sizes[level->next - 1] : SIZE_UNKNOWN, .st_mode = S_IFREG};
+    if (st.st_size == SIZE_UNKNOWN && fstatat(level->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? RH_NOT_FOUND
                                : rh_fail_errno(ctx->err, errno, "look at the file of '%s'", RH_SHOW(key));
     if (!S_ISREG(st.st_mode))
@@ -474,9 +538,7 @@ take_record(struct rh_ctx *ctx, struct file_scan *scan, struct level *level, str
     char name[FILE_NAME_MAX + 2];
     uint8_t whole[PATH_MAX + FILE_NAME_MAX + 2];
     enum rh_status status;
-    name[0] = '_';
-    memcpy(name + 1, item.name.data, item.name.size);
-    name[item.name.size + 1] = '\0';
+    file_name_of(item, name);
     memcpy(whole, scan->path, level->prefix);
     memcpy(whole + level->prefix, item.name.data, item.name.size);
     struct rh_bytes key = rh_bytes(whole, level->prefix + item.name.size);
