@@ -66,6 +66,19 @@ enum rh_status rh_write_all(int fd, struct rh_bytes content, struct rh_error *er
 /* mkdir -p with `mode` for the parts it makes; RH_OK when it is there already and is a directory. */
 enum rh_status rh_make_dirs(const char *path, mode_t mode, struct rh_error *err) RH_MUST_USE;
 
+/* --- partial files: NAME's next content beside it, under a lock that its writer holds as long as it lives --- */
+/* A new, empty, locked 0600 file in an open folder; what a killed writer left is taken away. RH_E_LOCKED: a live one.
+ */
+enum rh_status rh_partial_make(int folder, const char *name, int *ret_fd, struct rh_error *err) RH_MUST_USE;
+/* Takes away what a killed writer left. RH_E_LOCKED: a live one. */
+enum rh_status rh_partial_sweep(int folder, const char *name, struct rh_error *err) RH_MUST_USE;
+/* Whether a live writer holds it. */
+bool rh_partial_busy(int folder, const char *name);
+/* Removes the name, if it is this file's still, closes and sets *fd to -1, which is fine before too. */
+void rh_partial_drop(int folder, const char *name, int *fd);
+/* Whether that name in the folder is this descriptor's file. */
+bool rh_file_is(int folder, const char *name, int fd);
+
 /* --- the nearest known word: for "unknown option 'pth'; did you mean 'path'?" --- */
 /* `words` ends with NULL. NULL when nothing is near (more than a third of the letters differ). */
 const char *rh_nearest(const char *word, const char *const *words);

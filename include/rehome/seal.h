@@ -125,5 +125,14 @@ enum rh_status rh_seal_rewrap(int fd,
                               struct rh_buf *ret_header,
                               uint64_t *ret_old_bytes,
                               struct rh_error *err) RH_MUST_USE;
+/* Gives the sealed file at `path`, of this purpose and an empty binding, another wrapping of its file key: written
+ * beside it
+ * (".NAME.rehome-rewrap"), synced, opened with the new key, renamed, the folder synced; so the old or the new file is
+ * there at any time. Owner and mode stay. err->side tells whether reading (source) or writing (destination) failed. */
+enum rh_status rh_seal_rewrap_file(const char *path,
+                                   const char *purpose,
+                                   struct rh_key_provider *provider,
+                                   struct rh_key_provider *new_provider,
+                                   struct rh_error *err) RH_MUST_USE;
 
 #endif

@@ -111,6 +111,8 @@ static enum rh_exit unknown_command(const char *word)
     rh_talk("rehome: unknown command '%s'", RH_SHOW(rh_bytes_text(word)));
     if (strcmp(word, "operator") == 0 || strcmp(word, "migrate") == 0)
         near = "operator migrate";
+    if (strcmp(word, "seal") == 0)
+        near = "seal inspect' or 'seal rewrap";
     if (near)
         rh_talk("  fix: did you mean '%s'? 'rehome help' lists the commands", near);
     else

@@ -7,10 +7,11 @@
 #ifndef REHOME_STORES_ARCHIVE_FORMAT_H
 #define REHOME_STORES_ARCHIVE_FORMAT_H
 
+#include <rehome/archive.h>
 #include <rehome/digest.h>
 #include <rehome/seal.h>
 
-#define ARCHIVE_PURPOSE "archive"
+#define ARCHIVE_PURPOSE RH_ARCHIVE_PURPOSE
 
 enum {
     ARCHIVE_VERSION = 1,

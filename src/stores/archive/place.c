@@ -50,75 +50,21 @@ static enum rh_status sync_folder(const struct archive_session *session, struct 
 
 /* --- the partial file --- */
 
-/* The lock that a writer holds as long as it lives. False: somebody else has it. */
-static bool take_lock(int fd)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    return fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES);
-}
-
-/* Whether the descriptor's file is the one of that name still. */
-static bool still_named(int folder, const char *name, int fd)
-{
-    struct stat a, b;
-    return fstat(fd, &a) == 0 && fstatat(folder, name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev &&
-           a.st_ino == b.st_ino;
-}
-
-static enum rh_status locked(const struct archive_session *session, struct rh_error *err)
-{
-    rh_fail(err, RH_E_LOCKED, "another process is writing the archive '%s'", SHOW_PATH(store_of(session)));
-    rh_error_hint(err, "let it end, or stop it, then run this command again");
-    return RH_E_LOCKED;
-}
-
 enum rh_status archive_sweep(struct archive_session *session, struct rh_error *err)
 {
-    rh_auto_fd int fd = openat(session->folder, session->partial_name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT)
-        return RH_OK;
-    if (fd < 0)
-        return rh_fail_errno(err, errno, "opening '%s', which a writer left",
-                             RH_SHOW(rh_bytes_text(session->partial_name)));
-    if (!take_lock(fd))
-        return locked(session, err);
-    /* never emptied, only unnamed: a writer that was killed while it gave the file its name left two names of it */
-    if (still_named(session->folder, session->partial_name, fd) &&
-        unlinkat(session->folder, session->partial_name, 0) != 0 && errno != ENOENT)
-        return rh_fail_errno(err, errno, "removing '%s', which a writer left",
-                             RH_SHOW(rh_bytes_text(session->partial_name)));
-    return RH_OK;
+    return rh_partial_sweep(session->folder, session->partial_name, err);
 }
 
 enum rh_status archive_partial_make(struct archive_session *session, struct rh_error *err)
 {
-    for (int i = 0; i < 100; i++) {
-        rh_auto_fd int fd =
-            openat(session->folder, session->partial_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0 && errno != EEXIST)
-            return rh_fail_errno(err, errno, "making a file beside '%s'", SHOW_PATH(store_of(session)));
-        /* a sweeper may have come between the making and the lock */
-        if (fd >= 0 && take_lock(fd) && still_named(session->folder, session->partial_name, fd)) {
-            session->partial = fd;
-            fd = -1;
-            rh_crash_point("archive");
-            return RH_OK;
-        }
-        enum rh_status status = archive_sweep(session, err);
-        if (status != RH_OK)
-            return status;
-    }
-    return locked(session, err);
+    enum rh_status status = rh_partial_make(session->folder, session->partial_name, &session->partial, err);
+    rh_crash_point("archive");
+    return status;
 }
 
 void archive_partial_drop(struct archive_session *session)
 {
-    if (session->partial < 0)
-        return;
-    if (still_named(session->folder, session->partial_name, session->partial))
-        (void)unlinkat(session->folder, session->partial_name, 0); /* what stays, the next writer sweeps */
-    close(session->partial);
-    session->partial = -1;
+    rh_partial_drop(session->folder, session->partial_name, &session->partial);
 }
 
 /* --- what is there --- */
@@ -312,16 +258,6 @@ const struct rh_whole_ops archive_whole_ops = {
 
 /* --- facts --- */
 
-/* Whether a writer is at work on it that isn't this session. */
-static bool has_writer(const struct archive_session *session)
-{
-    if (session->partial >= 0)
-        return false;
-    rh_auto_fd int fd = openat(session->folder, session->partial_name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 /* Identity and address of a file by its folder and name; a source's symbolic link is followed. */
 static enum rh_status file_facts(struct archive_session *session, struct rh_facts *facts, struct rh_error *err)
 {
@@ -354,7 +290,7 @@ static enum rh_status file_facts(struct archive_session *session, struct rh_fact
         return rh_fail_errno(err, errno, "looking at '%s'", SHOW_PATH(store));
     facts->exists = there ? RH_YES : RH_NO;
     facts->writable = faccessat(session->folder, ".", W_OK | X_OK, AT_EACCESS) == 0 ? RH_YES : RH_NO;
-    if (!source && has_writer(session))
+    if (!source && session->partial < 0 && rh_partial_busy(session->folder, session->partial_name))
         snprintf(facts->live_owner, sizeof facts->live_owner, "another process is writing it");
     return RH_OK;
 }
