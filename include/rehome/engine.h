@@ -51,6 +51,9 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err) RH_
 enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh_error *err) RH_MUST_USE;
 enum rh_status rh_engine_rollback(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 enum rh_status rh_engine_recover(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
+/* Gives up the way back of moves that aren't complete, for an undo log that is damaged for good: clears our markers and
+ * forgets the log; what was written and not undone stays. */
+enum rh_status rh_engine_abandon(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 enum rh_status rh_engine_finish(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* operator migrate -reset: removes core/migration from the source, whoever set it, as Vault's does. */
 enum rh_status rh_engine_reset(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;

@@ -40,14 +40,15 @@ json_t *rh_view_load(const struct rh_plan *plan, enum rh_status *ret_status, str
 static const struct {
     const char *state, *words;
 } states[] = {
-    {"new",          "nothing was written yet"                              },
-    {"running",      "under way"                                            },
-    {"interrupted",  "stopped on the way; 'rehome run' resumes"             },
-    {"complete",     "both sides are complete"                              },
-    {"failed",       "what was written is still there"                      },
-    {"rolling-back", "stopped on the way back; 'rehome rollback' resumes"   },
-    {"rolled-back",  "the destination is as it was, save for what was named"},
-    {"finished",     "the way back is gone"                                 },
+    {"new",          "nothing was written yet"                                          },
+    {"running",      "under way"                                                        },
+    {"interrupted",  "stopped on the way; 'rehome run' resumes"                         },
+    {"complete",     "both sides are complete"                                          },
+    {"failed",       "what was written is still there"                                  },
+    {"rolling-back", "stopped on the way back; 'rehome rollback' resumes"               },
+    {"rolled-back",  "the destination is as it was, save for what was named"            },
+    {"finished",     "the way back is gone"                                             },
+    {"abandoned",    "the way back was given up; what was written and not undone stands"},
 };
 
 /* The words for a state, "" for one we don't know. */

@@ -193,7 +193,6 @@ void stream_close(struct stream *stream);
 /* --- marker.c --- */
 bool marker_is_private(enum rh_model model, struct rh_bytes key);
 enum rh_status marker_get(struct side *side, struct rh_ctx *ctx, struct rh_buf *ret_marker);
-enum rh_status marker_set(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker);
 enum rh_status marker_clear(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker);
 /* Journals new marker bytes for this pass unless there are some; loads them. */
 enum rh_status marker_prepare(struct move_run *move, struct rh_error *err);
@@ -201,8 +200,6 @@ enum rh_status marker_prepare(struct move_run *move, struct rh_error *err);
 enum rh_status marker_take(struct move_run *move, struct side *side, bool *ret_was_there, struct rh_error *err);
 /* Whether ours (move->marker) stands there. */
 enum rh_status marker_stands(struct move_run *move, struct side *side, bool *ret_stands, struct rh_error *err);
-/* Clears ours if it stands; anything else is left, and nothing is written where it doesn't. */
-enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_error *err);
 
 /* Both sides' markers: taken destination first, dropped source first (where its session is open). */
 enum rh_status markers_take(struct move_run *move, struct rh_error *err);
@@ -246,7 +243,6 @@ enum rh_status range_set_bytes(struct rh_buf *buf, struct rh_bytes *view, struct
 enum rh_status range_forget(struct move_run *move, struct range *range, uint64_t expect_count, struct rh_error *err);
 enum rh_status doubt_add(struct doubt *doubt, struct rh_hash name, struct rh_hash value, struct rh_error *err);
 bool doubt_has(struct doubt *doubt, struct rh_hash name, struct rh_hash value);
-bool doubt_names(struct doubt *doubt, struct rh_hash name);
 enum rh_status doubt_load(struct move_run *move, struct rh_error *err);
 
 /* --- batch.c --- */
@@ -373,6 +369,7 @@ enum rh_status digest_load(struct move_run *move, struct rh_error *err);
 #define STATE_ROLLING_BACK "rolling-back"
 #define STATE_ROLLED_BACK "rolled-back"
 #define STATE_FINISHED "finished"
+#define STATE_ABANDONED "abandoned"
 enum rh_status pass_state_set(struct move_run *move, const char *state, struct rh_error *err);
 /* Everything that belongs to one pass goes, but for markers that stand (`marked`); the way back stays. */
 enum rh_status pass_begin(struct move_run *move, bool marked, struct rh_error *err);

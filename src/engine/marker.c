@@ -78,7 +78,8 @@ marker_write(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker, bool
     return side_status(side, ctx->err, status);
 }
 
-enum rh_status marker_set(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker)
+/* Sets the marker where none stands; RH_EXISTS where one does. */
+static enum rh_status marker_set(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker)
 {
     const struct rh_driver *driver = side->store->driver;
     if (driver->guard && driver->guard->marker_set)
@@ -159,7 +160,8 @@ enum rh_status marker_stands(struct move_run *move, struct side *side, bool *ret
     return status == RH_NOT_FOUND ? RH_OK : status;
 }
 
-enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_error *err)
+/* Clears ours if it stands; anything else is left, and nothing is written where it doesn't. */
+static enum rh_status marker_drop(struct move_run *move, struct side *side, struct rh_error *err)
 {
     struct rh_ctx ctx = engine_ctx(move->engine, err);
     struct rh_session *session = NULL;

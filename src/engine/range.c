@@ -109,11 +109,6 @@ static const struct doubt_entry *doubt_find(struct doubt *doubt, struct rh_hash 
     return found;
 }
 
-bool doubt_names(struct doubt *doubt, struct rh_hash name)
-{
-    return doubt_find(doubt, name) != NULL;
-}
-
 bool doubt_has(struct doubt *doubt, struct rh_hash name, struct rh_hash value)
 {
     const struct doubt_entry *found = doubt_find(doubt, name);

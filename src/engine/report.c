@@ -128,6 +128,7 @@ static const char *next_command(const char *state)
         {"complete",     "finish, or rollback"},
         {"rolling-back", "rollback"           },
         {"rolled-back",  "run, to begin anew" },
+        {"abandoned",    "run, to begin anew" },
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].state, state) == 0)

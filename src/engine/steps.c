@@ -182,7 +182,8 @@ static enum rh_status end_rollback(struct move_run *move, struct rh_error *err)
         side_close(&move->source);
         side_close(&move->destination);
     }
-    if (status == RH_OK && (fact_is(move, "state", STATE_ROLLED_BACK) || fact_is(move, "state", STATE_FINISHED)))
+    if (status == RH_OK && (fact_is(move, "state", STATE_ROLLED_BACK) || fact_is(move, "state", STATE_FINISHED) ||
+                            fact_is(move, "state", STATE_ABANDONED)))
         status = way_back_drop(move, err);
     return status;
 }

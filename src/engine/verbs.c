@@ -124,8 +124,10 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
     struct verify_result result;
     bool copied = false;
     /* a repair would put back what the rollback took away, without an undo log to take it away again */
-    if (fact_is(move, "state", STATE_ROLLING_BACK) || fact_is(move, "state", STATE_ROLLED_BACK)) {
-        rh_fail(err, RH_E_REFUSED, "move '%s' was rolled back, or is on its way back: there is nothing to compare",
+    if (fact_is(move, "state", STATE_ROLLING_BACK) || fact_is(move, "state", STATE_ROLLED_BACK) ||
+        fact_is(move, "state", STATE_ABANDONED)) {
+        rh_fail(err, RH_E_REFUSED,
+                "move '%s' was rolled back or given up, or is on its way back: there is nothing to compare",
                 move->plan->name);
         rh_error_hint(err, "'rehome rollback' completes the way back, 'rehome run' moves anew");
         return RH_E_REFUSED;
@@ -258,9 +260,8 @@ enum rh_status rh_engine_rollback(struct rh_engine *engine, struct rh_error *err
     enum rh_status status = journal_must(engine, err);
     /* all moves of a plan go back or none */
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
-        if (fact_is(&engine->moves[i], "state", STATE_FINISHED))
-            status = rh_fail(err, RH_E_REFUSED, "move '%s' is finished: its way back was given up",
-                             engine->moves[i].plan->name);
+        if (fact_is(&engine->moves[i], "state", STATE_FINISHED) || fact_is(&engine->moves[i], "state", STATE_ABANDONED))
+            status = rh_fail(err, RH_E_REFUSED, "the way back of move '%s' was given up", engine->moves[i].plan->name);
     if (status == RH_OK)
         status = command_begin(engine, "rollback", err);
     if (status != RH_OK)
@@ -282,7 +283,7 @@ static enum rh_status recover_move(struct move_run *move, struct rh_error *err)
         return RH_OK;
     }
     const bool complete = fact_is(move, "state", STATE_COMPLETE) || fact_is(move, "state", STATE_ROLLED_BACK) ||
-                          fact_is(move, "state", STATE_FINISHED);
+                          fact_is(move, "state", STATE_FINISHED) || fact_is(move, "state", STATE_ABANDONED);
     if (status == RH_OK)
         status = check_open(move, err);
     if (status == RH_OK)
@@ -311,10 +312,71 @@ enum rh_status rh_engine_recover(struct rh_engine *engine, struct rh_error *err)
     return command_end(engine, "recover", status, err);
 }
 
+/* Journals that the way back is given up, and what stands at the destination then. */
+static enum rh_status abandon_note(struct move_run *move, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf blocks = RH_BUF_INIT;
+    uint64_t written = 0;
+    char words[256];
+    for (size_t i = 0; i < move->range_count; i++)
+        written += move->ranges[i].state.written + move->ranges[i].state.replaced;
+    const bool begun = fact_get(move, "rollback.blocks", &blocks, NULL) == RH_OK;
+    snprintf(words, sizeof words, "the way back was given up: of %llu records that were written, %s stands",
+             (unsigned long long)written, begun ? "what the rollback had not yet undone" : "every one");
+    check_say(move, &move->destination, RH_FINDING_WARNING, "abandoned", (struct rh_bytes){0}, "%s", words);
+    enum rh_status status =
+        rh_journal_note(move->engine->journal, move->plan->name, "abandoned", (struct rh_bytes){0}, words, err);
+    return status == RH_OK
+               ? rh_journal_step_outcome(move->engine->journal, move->plan->name, "abandon", RH_STEP_DONE, words, err)
+               : status;
+}
+
+/* Gives up the way back of a move that is neither complete nor back. Each part may be repeated. */
+static enum rh_status abandon_move(struct move_run *move, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf state = RH_BUF_INIT;
+    enum rh_status status = fact_get(move, "state", &state, err);
+    if (status == RH_OK && fact_is(move, "state", STATE_ABANDONED))
+        return way_back_drop(move, err);
+    if (status == RH_NOT_FOUND || fact_is(move, "state", STATE_ROLLED_BACK) || fact_is(move, "state", STATE_FINISHED)) {
+        check_say(move, NULL, RH_FINDING_FACT, "nothing", (struct rh_bytes){0}, "there is no way back to give up");
+        return RH_OK;
+    }
+    if (status == RH_OK)
+        status = rh_journal_step_intent(move->engine->journal, move->plan->name, "abandon", err);
+    if (status == RH_OK)
+        status = recover_move(move, err);
+    if (status == RH_OK)
+        status = range_load_all(move, err);
+    if (status == RH_OK)
+        status = abandon_note(move, err);
+    rh_crash_point("rollback");
+    if (status == RH_OK)
+        status = pass_state_set(move, STATE_ABANDONED, err);
+    return status == RH_OK ? way_back_drop(move, err) : status;
+}
+
+enum rh_status rh_engine_abandon(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = journal_must(engine, err);
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        if (fact_is(&engine->moves[i], "state", STATE_COMPLETE)) {
+            status = rh_fail(err, RH_E_REFUSED, "move '%s' is complete", engine->moves[i].plan->name);
+            rh_error_hint(err, "'rehome finish' gives up the way back of what is complete");
+        }
+    if (status == RH_OK)
+        status = command_begin(engine, "abandon", err);
+    if (status != RH_OK)
+        return status;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = abandon_move(&engine->moves[i], err);
+    return command_end(engine, "abandon", status, err);
+}
+
 /* Ends the way back of one move. */
 static enum rh_status finish_move(struct move_run *move, struct rh_error *err)
 {
-    if (fact_is(move, "state", STATE_FINISHED))
+    if (fact_is(move, "state", STATE_FINISHED) || fact_is(move, "state", STATE_ABANDONED))
         return way_back_drop(move, err);
     if (!fact_is(move, "state", STATE_COMPLETE) && !fact_is(move, "state", STATE_ROLLED_BACK)) {
         rh_fail(err, RH_E_REFUSED, "move '%s' isn't complete, its way back is still needed", move->plan->name);

@@ -60,21 +60,24 @@ static struct verdict verdict_of(const json_t *move)
          {"warn", "\xe2\x86\xa9", "Taken back.",
           "The destination was put back as it was before this move, save for records that are named under Findings. "
           "The "
-          "source was not changed."}                                                                            },
+          "source was not changed."}                                                                                 },
+        {"abandoned",
+         {"bad", "!", "Given up on the way back.",
+          "The way back could not be ended and was given up: the destination holds what was written and not undone."}},
         {"rolling-back",
          {"bad", "!", "On its way back, not there yet.",
-          "Taking the move back began and has not ended. The destination holds part of it."}                    },
+          "Taking the move back began and has not ended. The destination holds part of it."}                         },
         {"failed",
          {"bad", "\xe2\x9c\x97", "Failed.",
-          "The move ended with a failure and was not taken back: the destination may hold part of the records."}},
+          "The move ended with a failure and was not taken back: the destination may hold part of the records."}     },
         {"interrupted",
          {"warn", "!", "Not finished.",
           "The move was cut off and nobody is at work on it: the destination holds part of the records. The same "
           "command "
-          "goes on where it stopped."}                                                                          },
+          "goes on where it stopped."}                                                                               },
         {"running",
-         {"warn", "\xe2\x80\xa6", "Under way.", "A process was at work on this move when the report was made."} },
-        {"new",          {"warn", "\xe2\x80\xa6", "Not begun.", "Nothing was written yet."}                     },
+         {"warn", "\xe2\x80\xa6", "Under way.", "A process was at work on this move when the report was made."}      },
+        {"new",          {"warn", "\xe2\x80\xa6", "Not begun.", "Nothing was written yet."}                          },
     };
     const char *state = member_text(move, "state");
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -378,6 +381,9 @@ static const char *way_back_words(const char *state, bool reversible)
     if (is(state, "finished"))
         return "Given up: 'rehome finish' was called, and the images of what the destination held before were deleted. "
                "This move can no longer be taken back by rehome.";
+    if (is(state, "abandoned"))
+        return "Given up: 'rehome recover --abandon' was called, and the images of what the destination held before "
+               "were deleted.";
     if (is(state, "rolled-back"))
         return "Used: the move was taken back, and the images were deleted afterwards.";
     return reversible ? "Open: 'rehome rollback' puts the destination back as it was, as long as nobody calls "

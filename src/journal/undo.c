@@ -500,7 +500,7 @@ segment_read(struct reading *reading, const struct rh_segment_state *segment, bo
                          RH_SHOW(rh_bytes_text(reading->journal->dir)));
         if (status == RH_E_CORRUPT)
             rh_error_hint(err, "restore the file from a copy; without it the way back is lost for what it holds, and "
-                               "'rehome recover' clears the markers");
+                               "'rehome recover --abandon' gives it up and clears the markers");
     }
     return status;
 }

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Undo segments are sealed (docs/formats/seal.md): with any byte flipped, cut or reordered, rollback is refused, says so,
 and has changed nothing."""
+import json
 import random
 import shutil
 import struct
+import subprocess
 
 import pytest
 from faultlib import (
     EXTRAS,
     OK,
+    REFUSED,
     SOAK,
     Cases,
     FileStore,
@@ -116,6 +119,31 @@ def test_cut(server, home):
             file.write_bytes(good)
     it.move.must(OK, "rollback")
     assert_equal(it.held, it.destination.read(), "the destination after rollback with the whole file")
+
+
+def test_way_back_given_up(server, home):
+    """With a log that is damaged for good, the plan isn't on its way back for ever: recover --abandon gives it up, says
+    what stands, and a new run begins anew."""
+    it = sealed(server, home, more="parallel = 1")
+    it.move.must(REFUSED, "recover", "--abandon")
+    assert "finish" in it.move.said and it.destination.read() == it.after
+    for file in it.files:
+        file.write_bytes(file.read_bytes()[:-40])
+    it.refused("cut")
+    assert "recover --abandon" in it.move.said
+    for what in ("given up", "given up once more"):
+        it.move.must(OK, "recover", "--abandon")
+        assert_equal(it.after, it.destination.read(), f"{what}: the destination keeps what it had, without a marker")
+        report = json.loads(subprocess.run(it.move.args("status", "--json"), check=True, capture_output=True).stdout)["moves"][0]
+        assert report["state"] == "abandoned" and not report["undo"]["reversible"] and report["undo"]["segments"] == 0
+        assert any(note["kind"] == "abandoned" and "24 records" in note["text"] for note in report["notes"]), report["notes"]
+    it.move.must(REFUSED, "rollback")
+    it.move.must(REFUSED, "verify")
+    it.move.must(OK, "run")
+    assert_equal({**it.held, **it.records}, it.destination.read(), "the destination after a new run")
+    it.move.must(OK, "rollback")
+    assert_equal(it.after, it.destination.read(), "rolled back to what stood when the way back was given up")
+    tally("undo log damaged for good: way back given up, run anew")
 
 
 def test_reordered(server, home):
