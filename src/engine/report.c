@@ -176,6 +176,15 @@ static enum rh_status move_more(struct building *building, json_t *move, struct 
     const char *fact = fact_text(building, "resumes", &text);
     if (fact)
         rh_ignore(rh_parse_u64(rh_bytes_text(fact), &resumes)); /* one that isn't a number counts as none */
+    /* a destination that is replaced as a whole has its former content in its driver's keeping, not in an undo log */
+    fact = fact_text(building, "whole.saved", &text);
+    const bool former = fact && fact[0];
+    fact = fact_text(building, "pipe", &text);
+    json_object_set_new(move, "pipe", json_string(fact ? fact : ""));
+    json_t *undo = json_object_get(move, "undo");
+    json_object_set_new(undo, "former", json_boolean(former));
+    if (fact && strcmp(fact, "destination") == 0)
+        json_object_set_new(undo, "reversible", json_false());
     fact = fact_text(building, "start", &text);
     if (json_object_set_new(move, "begun", stamp_json(building->begun_us)) ||
         json_object_set_new(move, "ended", stamp_json(building->ended_us)) ||

@@ -74,8 +74,10 @@ static void add_side(json_t *array, const char *side, const json_t *facts)
 json_t *report_limits(const struct rh_move *plan, const json_t *move)
 {
     json_t *array = json_array();
-    const char *verified = text_of(move, "verified");
-    if (strcmp(verified, "yes") == 0) {
+    const json_t *digests = json_object_get(move, "digests");
+    const char *verified = text_of(move, "verified"), *pipe = text_of(move, "pipe");
+    if (strcmp(verified, "yes") == 0 && json_is_true(json_object_get(digests, "equal")) &&
+        json_is_true(json_object_get(digests, "source_stood_still"))) {
         add(array, "digest",
             "each record got a 128-bit hash of key and value under a random key of this move, and a digest is the sum "
             "of these hashes: a lost, doubled, swapped, shortened or changed record changes it, and by accident two "
@@ -88,7 +90,10 @@ json_t *report_limits(const struct rh_move *plan, const json_t *move)
             "later: 'rehome verify' compares again");
     } else {
         add(array, "unverified",
-            strcmp(verified, "no") == 0
+            pipe[0]
+                ? "one side is a pipe, which can be gone through once only: nothing could be compared, and that the "
+                  "other side holds the same records is not proven"
+            : strcmp(verified, "no") == 0
                 ? "the comparison was turned off: that the destination holds the same records is not proven"
                 : "the comparison was not made, or found a difference: that both sides are equal is not proven");
     }

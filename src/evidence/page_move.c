@@ -40,6 +40,11 @@ static struct verdict verdict_of_copy(const json_t *move)
         return (struct verdict){"good", "\xe2\x9c\x93", "Complete and proven equal.",
                                 "All records were copied. Then both sides were read again in full: the source had not "
                                 "changed meanwhile, and the destination holds the same records."};
+    if (member_text(move, "pipe")[0])
+        return (struct verdict){
+            "warn", "!", "Complete, but not compared.",
+            "All records were copied. One side is a pipe, which can be gone through once only: that "
+            "both are equal could not be proven."};
     if (is(verified, "no"))
         return (struct verdict){"warn", "!", "Complete, but not compared.",
                                 "All records were copied, and the comparison of both sides was turned off. That they "
@@ -114,7 +119,7 @@ static void put_pair(struct html *html, const char *label, const char *kind, con
 /* How a connection was protected, for people. */
 static const char *tls_words(const char *tls)
 {
-    return is(tls, "local") ? "no network: on this machine" : is(tls, "none") ? "NOT encrypted" : tls;
+    return is(tls, "local") ? "none: on this machine" : is(tls, "none") ? "NOT encrypted" : tls;
 }
 
 static const char *rest_words(const char *rest)
@@ -143,8 +148,8 @@ static void put_side(struct html *html, const char *title, const char *explained
     put_pair(html, "Kind of store", "", member_text(side, "store"));
     put_pair(html, "Where", "code", member_text(side, "address"));
     put_pair(html, "Identity", "code", member_text(side, "identity"));
-    put_pair(html, "On the way", "", tls_words(member_text(side, "tls")));
-    put_pair(html, "On its disk", "", rest_words(member_text(side, "encrypted_at_rest")));
+    put_pair(html, "Connection", "", tls_words(member_text(side, "tls")));
+    put_pair(html, "On disk", "", rest_words(member_text(side, "encrypted_at_rest")));
     html_mark(html, "</dl></div>");
 }
 
@@ -258,39 +263,49 @@ static void put_digests(struct html *html, const json_t *digests)
 
 /* --- what happened --- */
 
-/* The attempts of a list as rows of a table. */
-static void put_attempts(struct html *html, const json_t *attempts, const char *name)
+/* One attempt as a row of the table: a command, or a step of the move. */
+static void put_attempt(struct html *html, const json_t *attempt)
 {
-    size_t i;
-    json_t *attempt;
-    json_array_foreach(attempts, i, attempt)
-    {
-        const char *outcome = member_text(attempt, "outcome"), *word = member_text(attempt, name);
-        const int64_t begun_us = member_time(attempt, "begun"), ended_us = member_time(attempt, "ended");
-        html_mark(html, "<tr><th scope=\"row\">");
-        if (is(name, "command"))
-            html_textf(html, "rehome %s", word);
-        else
-            html_text(html, step_words(word));
-        html_mark(html, "</th><td data-label=\"Begun\" class=\"nowrap\">");
-        page_time(html, begun_us);
-        html_mark(html, "</td><td data-label=\"Took\" class=\"number\">");
-        if (ended_us)
-            html_text(html, rh_words_duration(ended_us - begun_us).text);
-        else
-            html_mark(html, "&ndash;");
-        html_mark(html, "</td><td data-label=\"Ended\"");
-        html_mark(html, " class=\"");
-        html_text(html, is(outcome, "done") ? "" : is(outcome, "failed") ? "bad" : "warn");
-        html_mark(html, "\">");
-        html_text(html, outcome_words(outcome));
-        if (member_text(attempt, "last_seen")[0]) {
-            html_mark(html, "; last seen at work ");
-            page_time(html, member_time(attempt, "last_seen"));
+    const char *outcome = member_text(attempt, "outcome"), *command = member_text(attempt, "command");
+    const int64_t begun_us = member_time(attempt, "begun"), ended_us = member_time(attempt, "ended");
+    html_mark(html, "<tr><th scope=\"row\">");
+    if (command[0])
+        html_textf(html, "Command: rehome %s", command);
+    else
+        html_text(html, step_words(member_text(attempt, "step")));
+    html_mark(html, "</th><td data-label=\"Begun\" class=\"nowrap\">");
+    page_time(html, begun_us);
+    html_mark(html, "</td><td data-label=\"Took\" class=\"number\">");
+    if (ended_us)
+        html_text(html, rh_words_duration(ended_us - begun_us).text);
+    else
+        html_mark(html, "&ndash;");
+    html_mark(html, "</td><td data-label=\"Ended\" class=\"");
+    html_text(html, is(outcome, "done") ? "" : is(outcome, "failed") ? "bad" : "warn");
+    html_mark(html, "\">");
+    html_text(html, outcome_words(outcome));
+    if (member_text(attempt, "last_seen")[0]) {
+        html_mark(html, "; last seen at work ");
+        page_time(html, member_time(attempt, "last_seen"));
+    }
+    html_mark(html, "</td><td data-label=\"Note\">");
+    html_text(html, member_text(attempt, "note"));
+    html_mark(html, "</td></tr>");
+}
+
+/* Commands and steps in one list, by when they began. */
+static void put_attempts(struct html *html, const json_t *commands, const json_t *steps)
+{
+    size_t command = 0, step = 0;
+    while (command < json_array_size(commands) || step < json_array_size(steps)) {
+        const json_t *next = json_array_get(commands, command), *other = json_array_get(steps, step);
+        if (!next || (other && member_time(other, "begun") < member_time(next, "begun"))) {
+            put_attempt(html, other);
+            step++;
+        } else {
+            put_attempt(html, next);
+            command++;
         }
-        html_mark(html, "</td><td data-label=\"Note\">");
-        html_text(html, member_text(attempt, "note"));
-        html_mark(html, "</td></tr>");
     }
 }
 
@@ -305,8 +320,7 @@ static void put_steps(struct page *page, const json_t *move)
               "first; also those that failed or were cut off</caption><thead><tr><th scope=\"col\">What</th>"
               "<th scope=\"col\">Begun</th><th scope=\"col\" class=\"number\">Took</th><th scope=\"col\">Ended</th>"
               "<th scope=\"col\">Note</th></tr></thead><tbody>");
-    put_attempts(html, json_object_get(page->report, "commands"), "command");
-    put_attempts(html, json_object_get(move, "history"), "step");
+    put_attempts(html, json_object_get(page->report, "commands"), json_object_get(move, "history"));
     html_mark(html, "</tbody></table>");
     if (omitted) {
         html_mark(html, "<p class=\"soft\">");
@@ -376,7 +390,7 @@ static void put_findings(struct html *html, const json_t *notes)
 /* --- the way back --- */
 
 /* What can still be done, by state. */
-static const char *way_back_words(const char *state, bool reversible)
+static const char *way_back_words(const char *state, bool reversible, bool pipe)
 {
     if (is(state, "finished"))
         return "Given up: 'rehome finish' was called, and the images of what the destination held before were deleted. "
@@ -386,6 +400,8 @@ static const char *way_back_words(const char *state, bool reversible)
                "were deleted.";
     if (is(state, "rolled-back"))
         return "Used: the move was taken back, and the images were deleted afterwards.";
+    if (pipe)
+        return "None: what went into a pipe can't be taken back.";
     return reversible ? "Open: 'rehome rollback' puts the destination back as it was, as long as nobody calls "
                         "'rehome finish'. Records that somebody else has written since are left alone and named."
                       : "There is none yet: nothing was written.";
@@ -397,11 +413,14 @@ static void put_way_back(struct page *page, const json_t *move)
     const json_t *undo = json_object_get(move, "undo"), *seal = json_object_get(page->report, "seal");
     const uint64_t bytes = member_count(undo, "bytes"), files = member_count(undo, "segments");
     html_mark(html, "<div class=\"card\"><h3>The way back</h3><p>");
-    html_text(html, way_back_words(member_text(move, "state"), json_is_true(json_object_get(undo, "reversible"))));
+    html_text(html, way_back_words(member_text(move, "state"), json_is_true(json_object_get(undo, "reversible")),
+                                   is(member_text(move, "pipe"), "destination")));
     html_mark(html, "</p><dl><dt>Images kept</dt><dd>");
     if (files)
         html_textf(html, "%s in %s file%s in the state folder, sealed with AES-256-GCM", rh_words_bytes(bytes).text,
                    rh_words_count(files).text, files == 1 ? "" : "s");
+    else if (json_is_true(json_object_get(undo, "former")))
+        html_mark(html, "the destination's former content as a whole");
     else
         html_mark(html, "none");
     html_mark(html, "</dd>");
@@ -421,6 +440,11 @@ static const char *conflict_words(const char *policy)
                                       : policy;
 }
 
+static const char *mode_words(const char *mode)
+{
+    return is(mode, "offline") ? "offline, nobody writes to the source meanwhile" : mode;
+}
+
 void page_move(struct page *page, const json_t *move, size_t number)
 {
     struct html *html = &page->html;
@@ -435,7 +459,7 @@ void page_move(struct page *page, const json_t *move, size_t number)
     page_time(html, member_time(move, "begun"));
     html_mark(html, ", last step ended ");
     page_time(html, member_time(move, "ended"));
-    html_textf(html, ". Mode: %s. The plan's rule: %s.", member_text(move, "mode"),
+    html_textf(html, ". Mode: %s. The plan's rule: %s.", mode_words(member_text(move, "mode")),
                conflict_words(member_text(move, "on_conflict")));
     html_mark(html, "</p>");
     put_digests(html, json_object_get(move, "digests"));

@@ -14,9 +14,9 @@ const char *const page_style[] = {
     "body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,'Segoe UI',Roboto,'DejaVu Sans',"
     "sans-serif}\n",
     "header,main,footer{max-width:66rem;margin:0 auto;padding:1rem}\n",
-    "header{padding-top:2rem}\n",
+    "header{padding-top:2rem;padding-bottom:0}main{padding-top:0}\n",
     "h1{font-size:1.7rem;line-height:1.2;margin:.2rem 0 .6rem;overflow-wrap:anywhere}\n",
-    "h2{font-size:1.35rem;line-height:1.25;margin:2.2rem 0 .8rem;overflow-wrap:anywhere}\n",
+    "h2{font-size:1.35rem;line-height:1.25;margin:1.6rem 0 .8rem;overflow-wrap:anywhere}\n",
     "h3{font-size:1.08rem;margin:0 0 .6rem}\n",
     "p{margin:.4rem 0 .8rem;max-width:46rem}\n",
     ".kicker{color:var(--soft);margin:0;font-size:.9rem}\n",
@@ -59,7 +59,7 @@ const char *const page_style[] = {
     "ul{margin:.2rem 0 .4rem;padding-left:1.2rem;max-width:50rem}\n",
     "li{margin:.3rem 0}\n",
     "figure{margin:0}\n",
-    "figure+figure{margin-top:1.2rem}\n",
+    "figure+figure,figure+table{margin-top:1.2rem}\n",
     "figcaption{color:var(--soft);font-size:.92rem;margin:0 0 .5rem;max-width:46rem}\n",
     "svg{display:block;width:100%;overflow:visible}\n",
     "svg text{fill:var(--ink);font-size:13px}\n",
@@ -87,7 +87,7 @@ const char *const page_style[] = {
     ".stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}"
     ".stack tr{display:block;border-top:1px solid var(--line);padding:.5rem 0}"
     ".stack th,.stack td{display:block;border:0;padding:.05rem 0;text-align:left}"
-    ".stack td:empty{display:none}.stack td[data-label]:before{content:attr(data-label) ': ';color:var(--soft)}}\n",
+    ".stack td:empty{display:none}.stack td[data-label]:before{content:attr(data-label) ': ';color:var(--soft);font-family:system-ui,'DejaVu Sans',sans-serif}}\n",
     "@media print{:root{color-scheme:light;--page:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--good:#1a6b3c;"
     "--good-back:#fff;--warn:#7a4a00;--warn-back:#fff;--bad:#a01c24;--bad-back:#fff;--copy:#2563b8;--verify:#b3661b;"
     "--code:#f0f0f0}body{font-size:10.5pt}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
