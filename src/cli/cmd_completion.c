@@ -87,6 +87,36 @@ static const char *second_word(const struct rh_command *command)
     return space ? space + 1 : "";
 }
 
+static int first_size(const struct rh_command *command)
+{
+    return (int)strcspn(command->name, " ");
+}
+
+static bool same_first(const struct rh_command *a, const struct rh_command *b)
+{
+    return first_size(a) == first_size(b) && strncmp(a->name, b->name, (size_t)first_size(a)) == 0;
+}
+
+/* Whether no command before this one begins with the same word ("seal inspect", "seal rewrap"). */
+static bool is_first(size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (same_first(rh_commands[i], rh_commands[at]))
+            return false;
+    return true;
+}
+
+/* The words that another one follows, once each. */
+static void put_groups(const char *between)
+{
+    bool any = false;
+    for (size_t i = 0; rh_commands[i]; i++)
+        if (*second_word(rh_commands[i]) && is_first(i)) {
+            printf("%s%.*s", any ? between : "", first_size(rh_commands[i]), rh_commands[i]->name);
+            any = true;
+        }
+}
+
 /* --- bash --- */
 
 /* What completes the value of an option, or a word at a place. */
@@ -159,17 +189,29 @@ static void bash_script(void)
          "        word=${COMP_WORDS[i]}\n"
          "        [[ $word != -* ]] || continue\n"
          "        command=${command:+$command }$word\n"
-         "        [[ $command == operator ]] || break\n"
+         "        case $command in");
+    fputs("        ", stdout);
+    put_groups(" | ");
+    puts(") ;;\n"
+         "        *) break ;;\n"
+         "        esac\n"
          "    done\n"
          "    case $command in");
     fputs("    '') _rehome_words '", stdout);
     for (size_t i = 0; rh_commands[i]; i++)
-        printf("%s%.*s", i ? " " : "", (int)strcspn(rh_commands[i]->name, " "), rh_commands[i]->name);
+        if (is_first(i))
+            printf("%s%.*s", i ? " " : "", first_size(rh_commands[i]), rh_commands[i]->name);
     puts("' ;;");
-    for (size_t i = 0; rh_commands[i]; i++)
-        if (*second_word(rh_commands[i]))
-            printf("    %.*s) _rehome_words '%s' ;;\n", (int)strcspn(rh_commands[i]->name, " "), rh_commands[i]->name,
-                   second_word(rh_commands[i]));
+    for (size_t i = 0; rh_commands[i]; i++) {
+        if (!*second_word(rh_commands[i]) || !is_first(i))
+            continue;
+        printf("    %.*s) _rehome_words '%s", first_size(rh_commands[i]), rh_commands[i]->name,
+               second_word(rh_commands[i]));
+        for (size_t j = i + 1; rh_commands[j]; j++)
+            if (same_first(rh_commands[i], rh_commands[j]))
+                printf(" %s", second_word(rh_commands[j]));
+        puts("' ;;");
+    }
     for (size_t i = 0; rh_commands[i]; i++)
         bash_command(rh_commands[i]);
     puts("    esac\n}\ncomplete -F _rehome rehome");
@@ -237,6 +279,8 @@ static void zsh_command(const struct rh_command *command)
 static void zsh_commands(void)
 {
     for (size_t i = 0; rh_commands[i]; i++) {
+        if (!is_first(i))
+            continue;
         printf("        '%.*s:", (int)strcspn(rh_commands[i]->name, " "), rh_commands[i]->name);
         put_quoted(rh_commands[i]->summary, ":");
         puts("'");
@@ -257,15 +301,21 @@ static void zsh_script(void)
          "    local command=$words[2]\n"
          "    shift words\n"
          "    ((CURRENT--))");
-    for (size_t i = 0; rh_commands[i]; i++)
-        if (*second_word(rh_commands[i])) {
-            printf("    if [[ $command == %.*s ]]; then\n        if ((CURRENT == 2)); then\n"
-                   "            local -a more=('%s:",
-                   (int)strcspn(rh_commands[i]->name, " "), rh_commands[i]->name, second_word(rh_commands[i]));
-            put_quoted(rh_commands[i]->summary, ":");
-            puts("')\n            _describe -t commands command more\n            return\n        fi\n"
-                 "        command=\"$command $words[2]\"\n        shift words\n        ((CURRENT--))\n    fi");
+    for (size_t i = 0; rh_commands[i]; i++) {
+        if (!*second_word(rh_commands[i]) || !is_first(i))
+            continue;
+        printf("    if [[ $command == %.*s ]]; then\n        if ((CURRENT == 2)); then\n            local -a more=(",
+               first_size(rh_commands[i]), rh_commands[i]->name);
+        for (size_t j = i; rh_commands[j]; j++) {
+            if (!same_first(rh_commands[i], rh_commands[j]))
+                continue;
+            printf("%s'%s:", j > i ? " " : "", second_word(rh_commands[j]));
+            put_quoted(rh_commands[j]->summary, ":");
+            putchar('\'');
         }
+        puts(")\n            _describe -t commands command more\n            return\n        fi\n"
+             "        command=\"$command $words[2]\"\n        shift words\n        ((CURRENT--))\n    fi");
+    }
     puts("    case $command in");
     for (size_t i = 0; rh_commands[i]; i++)
         zsh_command(rh_commands[i]);
@@ -332,22 +382,27 @@ static void fish_command(const struct rh_command *command)
 /* The whole script. */
 static void fish_script(void)
 {
-    puts("# fish completion for rehome, made by 'rehome completion fish'\n"
-         "function __rehome_is\n"
-         "    set -l found\n"
-         "    for word in (commandline -opc)[2..-1]\n"
-         "        string match -q -- '-*' $word; and continue\n"
-         "        set -a found $word\n"
-         "        test \"$found\" = operator; or break\n"
+    fputs("# fish completion for rehome, made by 'rehome completion fish'\n"
+          "function __rehome_is\n"
+          "    set -l found\n"
+          "    for word in (commandline -opc)[2..-1]\n"
+          "        string match -q -- '-*' $word; and continue\n"
+          "        set -a found $word\n"
+          "        contains -- \"$found\" ",
+          stdout);
+    put_groups(" ");
+    puts("; or break\n"
          "    end\n"
          "    test \"$found\" = \"$argv[1]\"\n"
          "end\n"
          "complete -c rehome -f");
     for (size_t i = 0; rh_commands[i]; i++) {
-        printf("complete -c rehome -n \"__rehome_is ''\" -a %.*s -d '", (int)strcspn(rh_commands[i]->name, " "),
-               rh_commands[i]->name);
-        put_quoted(rh_commands[i]->summary, "\\");
-        puts("'");
+        if (is_first(i)) {
+            printf("complete -c rehome -n \"__rehome_is ''\" -a %.*s -d '", first_size(rh_commands[i]),
+                   rh_commands[i]->name);
+            put_quoted(rh_commands[i]->summary, "\\");
+            puts("'");
+        }
         if (*second_word(rh_commands[i]))
             printf("complete -c rehome -n \"__rehome_is %.*s\" -a %s\n", (int)strcspn(rh_commands[i]->name, " "),
                    rh_commands[i]->name, second_word(rh_commands[i]));
