@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The contract of a kv driver as a set of cases. A new driver adds a target to the table in contract_targets.c; nothing
- * else. Each case begins with an empty store.
+ * else. Each case begins with an empty store. A store that commits as a whole (rh_whole_ops) has cases of its own.
  */
 #ifndef REHOME_TESTS_CONTRACT_H
 #define REHOME_TESTS_CONTRACT_H

@@ -6,8 +6,11 @@
  */
 #include "contract.h"
 
+#include "../../src/stores/archive/archive.h"
 #include "../../src/stores/file/file.h"
 #include "../../src/stores/memory/memory.h"
+
+#include <rehome/seal.h>
 
 #include <ftw.h>
 #include <stdio.h>
@@ -60,6 +63,34 @@ static enum rh_status file_other_spelling(struct rh_options **ret_options, struc
     return file_options_at("./store/../store//", ret_options, err);
 }
 
+static enum rh_status archive_options_at(const char *end, struct rh_options **ret_options, struct rh_error *err)
+{
+    char path[128], key[128];
+    struct rh_key_provider *provider = NULL;
+    enum rh_status status = file_options_at("store", ret_options, err); /* makes the folder */
+    if (status != RH_OK)
+        return status;
+    rh_options_free(*ret_options);
+    *ret_options = NULL;
+    snprintf(path, sizeof(path), "%s/%s", folder, end);
+    snprintf(key, sizeof(key), "%s/key", folder);
+    status = rh_key_provider_file_make(key, &provider, err);
+    rh_key_provider_free(provider);
+    return status == RH_OK ? make(rh_archive_driver.options, (const char *[]){"path", path, "key_file", key, NULL},
+                                  ret_options, err)
+                           : status;
+}
+
+static enum rh_status archive_options(struct rh_options **ret_options, struct rh_error *err)
+{
+    return archive_options_at("the.archive", ret_options, err);
+}
+
+static enum rh_status archive_other_spelling(struct rh_options **ret_options, struct rh_error *err)
+{
+    return archive_options_at(".//./the.archive", ret_options, err);
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     (void)st;
@@ -72,6 +103,7 @@ static void file_done(void)
 {
     if (folder[0])
         nftw(folder, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+    folder[0] = '\0';
 }
 
 /* "name=value;name=value" of a variable. */
@@ -100,6 +132,11 @@ static enum rh_status options_from_env(const char *variable,
 
 static const struct contract_target memory_target = {
     .name = "memory", .driver = &rh_memory_driver, .make_options = memory_options};
+static const struct contract_target archive_target = {.name = "archive",
+                                                      .driver = &rh_archive_driver,
+                                                      .make_options = archive_options,
+                                                      .make_other_spelling = archive_other_spelling,
+                                                      .done = file_done};
 static const struct contract_target file_target = {.name = "file",
                                                    .driver = &rh_file_driver,
                                                    .make_options = file_options,
@@ -153,5 +190,5 @@ static const struct contract_target consul_target = {.name = "consul",
                                                      .make_options = consul_options,
                                                      .make_other_spelling = consul_other_spelling};
 
-const struct contract_target *const contract_targets[] = {&memory_target,     &file_target,   &mysql_target,
-                                                          &postgresql_target, &consul_target, NULL};
+const struct contract_target *const contract_targets[] = {
+    &memory_target, &archive_target, &file_target, &mysql_target, &postgresql_target, &consul_target, NULL};

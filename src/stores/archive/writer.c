@@ -207,9 +207,10 @@ enum rh_status archive_writer_put(struct archive_writer *writer, const struct rh
         status = mark_chunk(writer, record, err);
     if (status == RH_OK)
         status = put_record(writer, record, err);
+    if (status != RH_OK)
+        return status;
     rh_buf_clear(&writer->key);
-    if (status == RH_OK)
-        status = rh_buf_add(&writer->key, record->key.data, record->key.size, err);
+    status = rh_buf_add(&writer->key, record->key.data, record->key.size, err);
     if (status != RH_OK)
         return status;
     uint64_t bytes = record->key.size;
