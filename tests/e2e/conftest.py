@@ -9,6 +9,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+OTHER_SERVERS = ["consul"]  # besides MariaDB and MySQL, that the fault tests run on
+
+
 def build_dir():
     """REHOME_BUILD, else the folder of `make check`, else that of `make`."""
     given = os.environ.get("REHOME_BUILD")
@@ -19,20 +22,27 @@ def build_dir():
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "mariadb_only(why): not also on MySQL")
+    config.addinivalue_line("markers", "mariadb_only(why): not also on other servers")
+    config.addinivalue_line("markers", "mysql_only(why): on MariaDB and MySQL, but on no other server")
 
 
 def pytest_generate_tests(metafunc):
-    """What asks for a server runs on MariaDB and on MySQL."""
+    """What asks for a server runs on MariaDB and on MySQL, faults also on the servers of other kinds of store."""
     if "server" in metafunc.fixturenames:
-        kinds = ["mariadb", "mysql"]
+        kinds = ["mariadb", "mysql"] + (OTHER_SERVERS if metafunc.module.__name__.startswith("test_faults_") else [])
         metafunc.parametrize("server", kinds, ids=["on-" + kind for kind in kinds], indirect=True, scope="module")
 
 
 def pytest_collection_modifyitems(config, items):
     """Takes away what would only be the same once more: cases without a table, and those marked."""
-    again = [item for item in items if getattr(item, "callspec", None) and item.callspec.params.get("server") == "mysql"
-             and (item.callspec.params.get("way") == "file-file" or item.get_closest_marker("mariadb_only"))]
+    again = []
+    for item in items:
+        given = item.callspec.params if getattr(item, "callspec", None) else {}
+        first = given.get("server", "mariadb") == "mariadb"
+        if not first and (given.get("way") == "file-file" or item.get_closest_marker("mariadb_only")):
+            again.append(item)
+        elif given.get("server") in OTHER_SERVERS and item.get_closest_marker("mysql_only"):
+            again.append(item)
     config.hook.pytest_deselected(items=again)
     items[:] = [item for item in items if item not in set(again)]
 

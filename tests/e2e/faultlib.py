@@ -170,6 +170,25 @@ class TableStore:
         self.server.sql(f"DROP TABLE IF EXISTS vault.{self.table}" if self.server.read(self.table) is not None else "SELECT 1")
 
 
+class KvStore(TableStore):
+    kind = "consul"
+
+    def block(self, side):
+        env = self.server.env
+        return (
+            f'{side} "consul" {{ address = "127.0.0.1:{self.port or self.server.proxy.port}" '
+            f'token_file = "{env["CONSUL_TOKEN_FILE"]}" path = "vault/{self.table}/" tls {{ ca_file = "{env["CONSUL_CA"]}" }} }}'
+        )
+
+    def wipe(self):
+        self.server.must("DELETE", f"/v1/kv/vault/{self.table}/?recurse=true")
+
+
+def server_store(server, name="vault", port=None):
+    """A store of that name on the server, whichever it is."""
+    return (KvStore if server.kind == "consul" else TableStore)(server, name, port)
+
+
 class Move:
     """A plan in a folder of its own, with the commands on it."""
 

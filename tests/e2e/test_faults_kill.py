@@ -14,7 +14,6 @@ from faultlib import (
     Cases,
     FileStore,
     Move,
-    TableStore,
     assert_equal,
     assert_moved,
     end,
@@ -22,15 +21,16 @@ from faultlib import (
     home,
     make_records,
     server,
+    server_store,
     tally,
     without_marker,
 )
 
-WAYS = ["file-mysql", "mysql-file", "mysql-mysql", "file-file"]
+WAYS = ["file-server", "server-file", "server-server", "file-file"]
 
 
 def make_store(kind, side, server, home):
-    return FileStore(home / side) if kind == "file" else TableStore(server, side)
+    return FileStore(home / side) if kind == "file" else server_store(server, side)
 
 
 def set_up(way, server, home, records, extras, **how):
@@ -113,17 +113,17 @@ def test_kill_at_every(way, point, server, home):
 
 def test_kill_at_every_file_barrier(server, home):
     records = make_records(60)
-    move = set_up("mysql-file", server, home, records, EXTRAS, more="parallel = 1")
-    kill_everywhere(move, records, EXTRAS, "file", "kill -9 at every 'file' point, mysql-file")
+    move = set_up("server-file", server, home, records, EXTRAS, more="parallel = 1")
+    kill_everywhere(move, records, EXTRAS, "file", "kill -9 at every 'file' point, server-file")
 
 
-@pytest.mark.parametrize("way", ["file-mysql", "mysql-file"])
+@pytest.mark.parametrize("way", ["file-server", "server-file"])
 def test_kill_during_overwrite_then_back(way, server, home):
     """With keys that are there already and get replaced, every crash can still be rolled back record for record."""
     records = make_records(80)
     held = {**EXTRAS, **{key: b"old value of " + key for key in list(records)[:25]}}
     move = set_up(way, server, home, records, held, on_conflict="overwrite", more="parallel = 2")
-    with Cases(f"kill -9 at every journal write under overwrite, then rollback, {way}") as cases:
+    with Cases(f"kill -9 at every journal write under overwrite, then rollback, {way} on {server.word}") as cases:
         for n in range(1, 5000):
             put_back(move, held)
             code = move.do("run", env={"RH_CRASH_AT": f"journal:{n}"})
@@ -141,13 +141,13 @@ def test_kill_during_overwrite_then_back(way, server, home):
         assert cases.tried >= 5
 
 
-@pytest.mark.parametrize("way", ["file-mysql", "mysql-file"])
+@pytest.mark.parametrize("way", ["file-server", "server-file"])
 def test_kill_during_rollback(way, server, home):
     """A rollback that is killed at any journal write or block goes on when it is called again."""
     records = make_records(80)
     held = {**EXTRAS, **{key: b"old value of " + key for key in list(records)[:25]}}
     move = set_up(way, server, home, records, held, on_conflict="overwrite", more="parallel = 2")
-    with Cases(f"kill -9 within rollback, {way}") as cases:
+    with Cases(f"kill -9 within rollback, {way} on {server.word}") as cases:
         for point in ["journal", "rollback"]:
             for n in range(1, 500):
                 put_back(move, held)
@@ -176,7 +176,7 @@ def test_kill_at_random_instants(way, server, home):
     move = set_up(way, server, home, records, EXTRAS)
     seconds = clean_seconds(move, EXTRAS)
     rng = random.Random(way)
-    with Cases(f"kill -9 at random instants, {way}") as cases:
+    with Cases(f"kill -9 at random instants, {way} on {server.word}") as cases:
         for n in range(50 if SOAK else 5):
             put_back(move, EXTRAS)
             kills = 0
@@ -190,12 +190,12 @@ def test_kill_at_random_instants(way, server, home):
                 finish(move, records, EXTRAS, back=n % 4 == 3)
 
 
-@pytest.mark.parametrize("way", ["file-mysql", "mysql-file"])
+@pytest.mark.parametrize("way", ["file-server", "server-file"])
 def test_stop_and_continue(way, server, home):
     """Frozen for a while at many places, it goes on as if nothing had been."""
     records = make_records(600)
     move = set_up(way, server, home, records, EXTRAS)
-    with Cases(f"SIGSTOP and SIGCONT, {way}") as cases:
+    with Cases(f"SIGSTOP and SIGCONT, {way} on {server.word}") as cases:
         for point in ["journal:3", "undo:1", "copy:1", "copy:4", "verify:1", "journal:9"]:
             put_back(move, EXTRAS)
             with cases.one(point):
@@ -210,7 +210,7 @@ def test_stop_and_continue(way, server, home):
                 assert_equal(records, move.source.read(), "the source at the end")
 
 
-@pytest.mark.parametrize("way", ["file-mysql", "mysql-mysql"])
+@pytest.mark.parametrize("way", ["file-server", "server-server"])
 def test_stopped_past_the_servers_patience(way, server, home):
     """Frozen so long that the server has ended its sessions: it connects anew."""
     records = make_records(600)
@@ -223,13 +223,13 @@ def test_stopped_past_the_servers_patience(way, server, home):
         end(process)
     assert_moved(records, EXTRAS, move.destination)
     assert_equal(records, move.source.read(), "the source at the end")
-    tally(f"frozen until the server ended the sessions, {way}")
+    tally(f"frozen until the server ended the sessions, {way} on {server.word}")
 
 
 def test_interrupted_by_signal(server, home):
     """SIGTERM and SIGINT end it with the code for 'run again', and running again completes."""
     records = make_records(600)
-    move = set_up("file-mysql", server, home, records, EXTRAS)
+    move = set_up("file-server", server, home, records, EXTRAS)
     for number in (signal.SIGTERM, signal.SIGINT):
         put_back(move, EXTRAS)
         process = move.stopped("copy:3")

@@ -14,12 +14,12 @@ from faultlib import (
     Cases,
     FileStore,
     Move,
-    TableStore,
     assert_equal,
     assert_moved,
     home,
     make_records,
     server,
+    server_store,
     tally,
     without_marker,
 )
@@ -38,8 +38,8 @@ class Disk:
         source_kind, destination_kind = way.split("-")
         self.root.mkdir()
         server.fresh()
-        self.source = FileStore(self.root / "src") if source_kind == "file" else TableStore(server, "src")
-        self.destination = FileStore(self.root / "dst") if destination_kind == "file" else TableStore(server, "dst")
+        self.source = FileStore(self.root / "src") if source_kind == "file" else server_store(server, "src")
+        self.destination = FileStore(self.root / "dst") if destination_kind == "file" else server_store(server, "dst")
         self.source.fill(records)
         if held:
             self.destination.fill(held)
@@ -52,7 +52,7 @@ class Disk:
         shutil.rmtree(self.root)
         subprocess.run(["cp", "-a", self.keep, self.root], check=True)
         for store, content in ((self.source, self.records), (self.destination, self.held)):
-            if isinstance(store, TableStore):
+            if store.kind != "file":
                 if store is self.destination or MARKER in (store.read() or {}):
                     store.wipe()
                     if content:
@@ -112,20 +112,20 @@ def everywhere(disk, fault, modes=("drop", "prefix", "subset")):
                         assert_equal(disk.records, disk.source.read(), "the source at the end")
 
 
-@pytest.mark.parametrize("way", ["file-mysql", "mysql-file", "file-file"])
+@pytest.mark.parametrize("way", ["file-server", "server-file", "file-file"])
 def test_power_loss_at_every_sync(way, server, home):
     disk = Disk(home, way, server, make_records(60), EXTRAS, more="parallel = 2")
     everywhere(disk, f"power loss at every sync, {way}")
 
 
-@pytest.mark.parametrize("way", ["file-mysql", "mysql-file"])
+@pytest.mark.parametrize("way", ["file-server", "server-file"])
 def test_power_loss_under_overwrite(way, server, home):
     """Images of replaced values must outlive the power loss: every case is rolled back."""
     records = make_records(60)
     held = {**EXTRAS, **{key: b"old value of " + key for key in list(records)[:20]}}
     disk = Disk(home, way, server, records, held, on_conflict="overwrite", more="parallel = 2")
     syncs = disk.count()
-    with Cases(f"power loss under overwrite, then rollback, {way}") as cases:
+    with Cases(f"power loss under overwrite, then rollback, {way} on {server.word}") as cases:
         for k in range(1, syncs + 1):
             mode = ("drop", "prefix", "subset")[k % 3]
             disk.fresh()
@@ -138,11 +138,11 @@ def test_power_loss_under_overwrite(way, server, home):
                 disk.go_back()
 
 
-@pytest.mark.parametrize("way", ["file-mysql", "mysql-file", "file-file"])
+@pytest.mark.parametrize("way", ["file-server", "server-file", "file-file"])
 def test_power_loss_after_success(way, server, home):
     """What `run` has called done is there after a power loss, whole; and so is the way back."""
     disk = Disk(home, way, server, make_records(60), EXTRAS)
-    with Cases(f"power loss right after success, {way}") as cases:
+    with Cases(f"power loss right after success, {way} on {server.word}") as cases:
         for mode, seed in [("drop", 1), ("prefix", 2), ("subset", 3)]:
             with cases.one(f"run, {mode}"):
                 disk.fresh()
@@ -154,14 +154,14 @@ def test_power_loss_after_success(way, server, home):
                 assert_equal(disk.held, disk.destination.read(), "the destination after rollback")
 
 
-@pytest.mark.parametrize("way", ["file-mysql", "mysql-file"])
+@pytest.mark.parametrize("way", ["file-server", "server-file"])
 def test_power_loss_within_rollback(way, server, home):
     records = make_records(60)
     held = {**EXTRAS, **{key: b"old value of " + key for key in list(records)[:20]}}
     disk = Disk(home, way, server, records, held, on_conflict="overwrite")
     disk.count()
     syncs = disk.count("rollback")
-    with Cases(f"power loss within rollback, {way}") as cases:
+    with Cases(f"power loss within rollback, {way} on {server.word}") as cases:
         for k in range(1, syncs + 1):
             mode = ("drop", "prefix", "subset")[k % 3]
             disk.fresh()

@@ -16,11 +16,11 @@ from faultlib import (
     Cases,
     FileStore,
     Move,
-    TableStore,
     assert_equal,
     home,
     make_records,
     server,
+    server_store,
     tally,
     without_marker,
 )
@@ -47,7 +47,7 @@ class Sealed:
     def __init__(self, server, home, records, held, **how):
         server.fresh()
         self.records, self.held = records, held
-        source, self.destination = FileStore(home / "src"), TableStore(server, "dst")
+        source, self.destination = FileStore(home / "src"), server_store(server, "dst")
         source.fill(records)
         self.destination.fill(held)
         self.move = Move(home / "move", source, self.destination, on_conflict="overwrite", **how)
@@ -151,7 +151,7 @@ def test_reordered(server, home):
     records = make_records(800, most=60)
     held = {**EXTRAS, **{key: b"old " + key for key in list(records)[:400]}}
     server.fresh()
-    source, destination = FileStore(home / "src"), TableStore(server, "dst")
+    source, destination = FileStore(home / "src"), server_store(server, "dst")
     source.fill(records)
     destination.fill(held)
     move = Move(home / "move", source, destination, on_conflict="overwrite", more="parallel = 1")
@@ -205,7 +205,7 @@ def test_another_moves_segment(server, home):
     keys = [p for p in it.move.state.rglob("*") if p.is_file() and p.suffix in (".key", "") and p.stat().st_size in (32, 64, 65)]
     other = home / "other"
     other.mkdir()
-    second_destination = TableStore(server, "other")
+    second_destination = server_store(server, "other")
     second_destination.fill(it.held)
     second = Move(other / "move", it.move.source, second_destination, on_conflict="overwrite", name="n", more="parallel = 1")
     for key in keys:
@@ -226,7 +226,7 @@ def test_key_lost(server, home):
     server.fresh()
     records = make_records(24, most=40)
     held = {**EXTRAS, **{name: b"old " + name for name in list(records)[:12]}}
-    source, destination = FileStore(home / "src"), TableStore(server, "dst")
+    source, destination = FileStore(home / "src"), server_store(server, "dst")
     source.fill(records)
     destination.fill(held)
     move = Move(home / "move", source, destination, on_conflict="overwrite")

@@ -137,7 +137,11 @@ class Client:
 
 
 class Server:
-    """A private server: "mariadb" or "mysql"."""
+    """A private server: "mariadb" or "mysql". The fault tests run on servers of other kinds, too, whose classes (consullib.py)
+    have the same members."""
+
+    files = ("MYSQL_PASSWORD_FILE", "MYSQL_CA")  # of the environment, that a move reads
+    can = {"null", "container"}  # hold NULL values; have something that a move makes and drops
 
     def __init__(self, *options, kind="mariadb"):
         self.kind, self.script = kind, TOP / "tests/servers" / kind
@@ -194,6 +198,18 @@ class Server:
         """An empty start: no database `vault`; the account as it was made."""
         self.end_connections()
         self.sql("DROP DATABASE IF EXISTS vault; GRANT ALL ON vault.* TO vault@'%'; FLUSH PRIVILEGES")
+
+    @property
+    def word(self):
+        return {"mariadb": "MariaDB", "mysql": "MySQL"}[self.kind]
+
+    def revoke(self, right="ALL"):
+        """Takes a right of the moves' account away and ends its sessions; how many there were."""
+        self.sql(f"REVOKE {right} ON vault.* FROM vault@'%'; FLUSH PRIVILEGES")
+        return self.end_connections()
+
+    def grant(self):
+        self.sql("GRANT ALL ON vault.* TO vault@'%'; FLUSH PRIVILEGES")
 
     def end_connections(self):
         """Ends the sessions of the moves' account; how many there were."""
@@ -263,6 +279,11 @@ def server(request):
     kind = getattr(request, "param", "mariadb")
     if why := _missing(kind):
         pytest.skip(f"no {kind} server to be had: {why}")
-    one = Server(kind=kind)
+    if kind == "consul":
+        from consullib import ConsulServer  # which needs this file
+
+        one = ConsulServer()
+    else:
+        one = Server(kind=kind)
     yield one
     one.stop()

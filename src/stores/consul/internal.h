@@ -103,6 +103,7 @@ struct cs_store {
     char *spool_dir;
     enum rh_side side;
     bool vault_config, trust_token;
+    atomic_bool token_known; /* the servers have taken the token before */
 
     pthread_mutex_t lock; /* guards what follows */
     size_t session_count;

@@ -173,6 +173,8 @@ static enum rh_status end_word(struct cs_json *json, struct rh_error *err)
         event.kind = CS_JSON_NULL;
     else
         return bad(err, "neither a number nor true, false or null");
+    if (event.kind != CS_JSON_NUMBER)
+        event.text = (struct rh_bytes){0};
     json->state = json->depth ? CS_JSON_AFTER : CS_JSON_COMPLETE;
     return json->take(json->user, &event, err);
 }

@@ -116,6 +116,9 @@ status_failed(struct cs_session *session, struct cs_call *call, struct rh_error 
     if (http->status == 401 || (http->status == 403 && strstr(said, "ACL not found"))) {
         status = RH_E_AUTH;
         rh_error_hint(&hint, "check token, token_file or CONSUL_HTTP_TOKEN: the cluster doesn't know this token");
+        /* a server that has just started knows no tokens until it has read its log */
+        if (atomic_load(&session->store->token_known))
+            retry = RH_RETRY_LATER;
     } else if (http->status == 403) {
         status = RH_E_DENIED;
         rh_error_hint(&hint, "give the token key_prefix \"%s\" { policy = \"write\" } (for a source \"read\")",
@@ -171,6 +174,8 @@ enum rh_status cs_finish(struct rh_ctx *ctx, struct cs_session *session, struct 
         if (http->status == 404)
             return RH_OK;
         status = cs_answer_end(&call->answer, ctx->err);
+        if (!status)
+            atomic_store(&session->store->token_known, true);
         if (status) {
             ctx->err->retry = RH_RETRY_RECONNECT;
             return rh_error_prepend(ctx->err, "%s", what);
