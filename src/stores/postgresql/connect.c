@@ -46,7 +46,7 @@ static const char *first_cause(const char *message, char *out, size_t size, char
 /* Whether libpq's words are about TLS. */
 static bool is_tls(const char *message)
 {
-    static const char *const words[] = {"SSL", "certificate", "TLS"};
+    static const char *const words[] = {"SSL", "certificate", "TLS", "private key"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strstr(message, words[i]))
             return true;

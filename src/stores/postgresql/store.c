@@ -251,7 +251,11 @@ static enum rh_status plan_tls(struct pg_store *store,
     rh_tls_warn(store->tls, store->address);
     /* one of several unverified ones may have been asked for: verify-ca */
     snprintf(store->sslmode, sizeof store->sslmode, "%s", mode ? mode : modes[store->tls]);
-    return set(store, "sslmode", store->sslmode, err);
+    enum rh_status status = set(store, "sslmode", store->sslmode, err);
+    /* with a CA, also the one of the home folder, libpq takes "require" for "verify-ca" */
+    if (!status && strcmp(store->sslmode, "require") == 0)
+        status = set(store, "sslrootcert", "/nonexistent", err);
+    return status;
 }
 
 static enum rh_status take_tls(struct pg_store *store, const struct rh_options *options, struct rh_error *err)
