@@ -3,6 +3,7 @@
 #include "time_scale.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define IDLE_LEAST_US 2000000 /* shorter ones stay as they are */
 #define IDLE_WIDTH 0.05
@@ -29,6 +30,18 @@ static size_t join(struct span *spans, size_t count, int64_t gap_us)
     return kept + 1;
 }
 
+/* Joins the two neighbours with the least between them; the count that is left. */
+static size_t join_nearest(struct span *spans, size_t count)
+{
+    size_t nearest = 1;
+    for (size_t i = 2; i < count; i++)
+        if (spans[i].from_us - spans[i - 1].to_us < spans[nearest].from_us - spans[nearest - 1].to_us)
+            nearest = i;
+    spans[nearest - 1].to_us = spans[nearest].to_us;
+    memmove(spans + nearest, spans + nearest + 1, (count - nearest - 1) * sizeof *spans);
+    return count - 1;
+}
+
 /* The time that the spans cover, at least 1. */
 static int64_t busy_us(const struct span *spans, size_t count)
 {
@@ -44,8 +57,9 @@ void time_scale_init(struct time_scale *scale, struct span *spans, size_t count)
     int64_t gap_us = busy_us(spans, count) / 5;
     if (gap_us < IDLE_LEAST_US)
         gap_us = IDLE_LEAST_US;
-    while ((count = join(spans, count, gap_us)) > SCALE_GAPS_MOST + 1)
-        gap_us *= 2;
+    count = join(spans, count, gap_us);
+    while (count > SCALE_GAPS_MOST + 1)
+        count = join_nearest(spans, count);
     const double room = 1 - IDLE_WIDTH * (double)(count - 1), busy = (double)busy_us(spans, count);
     double at = 0;
     scale->count = 0;

@@ -188,6 +188,30 @@ def test_what_was_cut_off_is_in_history_and_page(rehome, plan):
     assert "cut off before its end" in page.text() and "1 time" in page.text()
 
 
+def test_what_was_killed_ends_with_no_other_command(rehome, plan):
+    assert rehome("run", plan, "-q", env={"RH_CRASH_AT": "copy:2"}).returncode == -signal.SIGKILL
+    assert rehome("rollback", plan, "-q").returncode == 0
+    report = json.loads(rehome("report", plan).stdout)
+    killed, back = report["commands"]
+    assert (killed["command"], killed["outcome"], killed["ended"]) == ("run", "interrupted", None)
+    assert (back["command"], back["outcome"]) == ("rollback", "done")
+    copy = next(a for a in report["moves"][0]["history"] if a["step"] == "copy")
+    assert (copy["outcome"], copy["ended"]) == ("interrupted", None)
+
+
+def test_what_was_asked_to_stop_ended_then(rehome, plan, program, tmp_path):
+    run = subprocess.Popen([program, "run", plan, "-q"], env={**os.environ, "RH_STOP_AT": "copy:1"},
+                           stderr=subprocess.DEVNULL)
+    os.waitpid(run.pid, os.WUNTRACED)
+    run.send_signal(signal.SIGTERM)
+    run.send_signal(signal.SIGCONT)
+    assert run.wait(30) == 7
+    report = json.loads(rehome("report", plan).stdout)
+    assert report["commands"][0]["outcome"] == "failed" and report["commands"][0]["ended"]
+    copy = next(a for a in report["moves"][0]["history"] if a["step"] == "copy")
+    assert copy["outcome"] == "interrupted" and copy["ended"] == report["commands"][0]["ended"]
+
+
 def test_a_rollback_and_another_pass_stay_in_the_history(rehome, moved):
     assert rehome("rollback", moved, "-q").returncode == 0
     assert "Taken back" in Page(rehome("report", moved, "--html").stdout).text()
