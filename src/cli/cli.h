@@ -131,6 +131,12 @@ void rh_view_summary(FILE *out, const json_t *report);
 /* After a failure: what stands now and which command continues. `again` is the command that resumes the move. */
 void rh_view_standing(FILE *out, const json_t *report, const char *again, const char *plan_path);
 
+/* --- watch.c: status --watch --- */
+struct rh_job;
+/* Shows how the plan goes on, every interval, until nobody is at work with it. Gives the exit status that the last
+ * command ended with: interrupted when it was cut off. */
+enum rh_exit rh_watch(struct rh_job *job, int64_t interval_us);
+
 /* --- job.c: what all commands that work on a plan share --- */
 struct rh_job {
     const struct rh_command *command;

@@ -47,11 +47,50 @@ static const struct rh_option *positional(const struct rh_command *command)
     return NULL;
 }
 
+/* The size of the first word of a command's name. */
+static int first_size(const struct rh_command *command)
+{
+    return (int)strcspn(command->name, " ");
+}
+
+/* Whether two commands begin with the same word ("seal inspect", "seal rewrap"). */
+static bool is_sibling(const struct rh_command *one, const struct rh_command *other)
+{
+    return first_size(one) == first_size(other) && strncmp(one->name, other->name, (size_t)first_size(one)) == 0;
+}
+
+/* Whether no command before this one begins with its first word. */
+static bool is_first(size_t number)
+{
+    for (size_t i = 0; i < number; i++)
+        if (is_sibling(rh_commands[i], rh_commands[number]))
+            return false;
+    return true;
+}
+
+/* The second word of a command's name, or "" . */
+static const char *second_word(const struct rh_command *command)
+{
+    const char *space = strchr(command->name, ' ');
+    return space ? space + 1 : "";
+}
+
+/* First words of all commands, or only of those that have a second one, divided. */
+static void put_first_words(bool twofold, const char *divider)
+{
+    const char *before = "";
+    for (size_t i = 0; rh_commands[i]; i++)
+        if (is_first(i) && (!twofold || *second_word(rh_commands[i]))) {
+            printf("%s%.*s", before, first_size(rh_commands[i]), rh_commands[i]->name);
+            before = divider;
+        }
+}
+
 /* All topics of help, each after `before`: first words of commands, stores and their aliases, blocks. */
 static void put_topics(const char *before)
 {
-    for (size_t i = 0; rh_commands[i]; i++)
-        printf("%s%.*s", before, (int)strcspn(rh_commands[i]->name, " "), rh_commands[i]->name);
+    fputs(before, stdout);
+    put_first_words(false, before);
     for (size_t i = 0; rh_drivers()[i]; i++)
         printf("%s%s", before, rh_drivers()[i]->name);
     printf("%sstores%splan%sseal%smove", before, before, before, before);
@@ -78,43 +117,6 @@ static void put_quoted(const char *text, const char *also)
             printf("\\%c", *text);
         else
             putchar(*text);
-}
-
-/* The second word of a command's name, or "" . */
-static const char *second_word(const struct rh_command *command)
-{
-    const char *space = strchr(command->name, ' ');
-    return space ? space + 1 : "";
-}
-
-static int first_size(const struct rh_command *command)
-{
-    return (int)strcspn(command->name, " ");
-}
-
-static bool same_first(const struct rh_command *a, const struct rh_command *b)
-{
-    return first_size(a) == first_size(b) && strncmp(a->name, b->name, (size_t)first_size(a)) == 0;
-}
-
-/* Whether no command before this one begins with the same word ("seal inspect", "seal rewrap"). */
-static bool is_first(size_t at)
-{
-    for (size_t i = 0; i < at; i++)
-        if (same_first(rh_commands[i], rh_commands[at]))
-            return false;
-    return true;
-}
-
-/* The words that another one follows, once each. */
-static void put_groups(const char *between)
-{
-    bool any = false;
-    for (size_t i = 0; rh_commands[i]; i++)
-        if (*second_word(rh_commands[i]) && is_first(i)) {
-            printf("%s%.*s", any ? between : "", first_size(rh_commands[i]), rh_commands[i]->name);
-            any = true;
-        }
 }
 
 /* --- bash --- */
@@ -191,25 +193,22 @@ static void bash_script(void)
          "        command=${command:+$command }$word\n"
          "        case $command in");
     fputs("        ", stdout);
-    put_groups(" | ");
+    put_first_words(true, " | ");
     puts(") ;;\n"
          "        *) break ;;\n"
          "        esac\n"
          "    done\n"
          "    case $command in");
     fputs("    '') _rehome_words '", stdout);
-    for (size_t i = 0; rh_commands[i]; i++)
-        if (is_first(i))
-            printf("%s%.*s", i ? " " : "", first_size(rh_commands[i]), rh_commands[i]->name);
+    put_first_words(false, " ");
     puts("' ;;");
     for (size_t i = 0; rh_commands[i]; i++) {
-        if (!*second_word(rh_commands[i]) || !is_first(i))
+        if (!is_first(i) || !*second_word(rh_commands[i]))
             continue;
-        printf("    %.*s) _rehome_words '%s", first_size(rh_commands[i]), rh_commands[i]->name,
-               second_word(rh_commands[i]));
-        for (size_t j = i + 1; rh_commands[j]; j++)
-            if (same_first(rh_commands[i], rh_commands[j]))
-                printf(" %s", second_word(rh_commands[j]));
+        printf("    %.*s) _rehome_words '", first_size(rh_commands[i]), rh_commands[i]->name);
+        for (size_t k = i; rh_commands[k]; k++)
+            if (is_sibling(rh_commands[i], rh_commands[k]))
+                printf("%s%s", k > i ? " " : "", second_word(rh_commands[k]));
         puts("' ;;");
     }
     for (size_t i = 0; rh_commands[i]; i++)
@@ -281,7 +280,7 @@ static void zsh_commands(void)
     for (size_t i = 0; rh_commands[i]; i++) {
         if (!is_first(i))
             continue;
-        printf("        '%.*s:", (int)strcspn(rh_commands[i]->name, " "), rh_commands[i]->name);
+        printf("        '%.*s:", first_size(rh_commands[i]), rh_commands[i]->name);
         put_quoted(rh_commands[i]->summary, ":");
         puts("'");
     }
@@ -301,21 +300,21 @@ static void zsh_script(void)
          "    local command=$words[2]\n"
          "    shift words\n"
          "    ((CURRENT--))");
-    for (size_t i = 0; rh_commands[i]; i++) {
-        if (!*second_word(rh_commands[i]) || !is_first(i))
-            continue;
-        printf("    if [[ $command == %.*s ]]; then\n        if ((CURRENT == 2)); then\n            local -a more=(",
-               first_size(rh_commands[i]), rh_commands[i]->name);
-        for (size_t j = i; rh_commands[j]; j++) {
-            if (!same_first(rh_commands[i], rh_commands[j]))
-                continue;
-            printf("%s'%s:", j > i ? " " : "", second_word(rh_commands[j]));
-            put_quoted(rh_commands[j]->summary, ":");
-            putchar('\'');
+    for (size_t i = 0; rh_commands[i]; i++)
+        if (is_first(i) && *second_word(rh_commands[i])) {
+            printf("    if [[ $command == %.*s ]]; then\n        if ((CURRENT == 2)); then\n"
+                   "            local -a more=(",
+                   first_size(rh_commands[i]), rh_commands[i]->name);
+            for (size_t k = i; rh_commands[k]; k++) {
+                if (!is_sibling(rh_commands[i], rh_commands[k]))
+                    continue;
+                printf("%s'%s:", k > i ? " " : "", second_word(rh_commands[k]));
+                put_quoted(rh_commands[k]->summary, ":");
+                putchar('\'');
+            }
+            puts(")\n            _describe -t commands command more\n            return\n        fi\n"
+                 "        command=\"$command $words[2]\"\n        shift words\n        ((CURRENT--))\n    fi");
         }
-        puts(")\n            _describe -t commands command more\n            return\n        fi\n"
-             "        command=\"$command $words[2]\"\n        shift words\n        ((CURRENT--))\n    fi");
-    }
     puts("    case $command in");
     for (size_t i = 0; rh_commands[i]; i++)
         zsh_command(rh_commands[i]);
@@ -390,22 +389,25 @@ static void fish_script(void)
           "        set -a found $word\n"
           "        contains -- \"$found\" ",
           stdout);
-    put_groups(" ");
+    put_first_words(true, " ");
     puts("; or break\n"
          "    end\n"
          "    test \"$found\" = \"$argv[1]\"\n"
          "end\n"
          "complete -c rehome -f");
     for (size_t i = 0; rh_commands[i]; i++) {
-        if (is_first(i)) {
-            printf("complete -c rehome -n \"__rehome_is ''\" -a %.*s -d '", first_size(rh_commands[i]),
+        const bool twofold = *second_word(rh_commands[i]) != '\0';
+        if (is_first(i))
+            printf("complete -c rehome -n \"__rehome_is ''\" -a %.*s", first_size(rh_commands[i]),
                    rh_commands[i]->name);
-            put_quoted(rh_commands[i]->summary, "\\");
-            puts("'");
-        }
-        if (*second_word(rh_commands[i]))
-            printf("complete -c rehome -n \"__rehome_is %.*s\" -a %s\n", (int)strcspn(rh_commands[i]->name, " "),
-                   rh_commands[i]->name, second_word(rh_commands[i]));
+        if (is_first(i) && twofold)
+            putchar('\n');
+        if (twofold)
+            printf("complete -c rehome -n \"__rehome_is %.*s\" -a %s", first_size(rh_commands[i]), rh_commands[i]->name,
+                   second_word(rh_commands[i]));
+        fputs(" -d '", stdout);
+        put_quoted(rh_commands[i]->summary, "\\");
+        puts("'");
         fish_command(rh_commands[i]);
     }
 }

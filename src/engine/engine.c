@@ -80,7 +80,25 @@ void step_log_end(
 /* A command is a step of the plan itself: what it did is told by the steps of its moves. */
 enum rh_status command_begin(struct rh_engine *engine, const char *command, struct rh_error *err)
 {
-    return rh_journal_step_intent(engine->journal, "", command, err);
+    /* in one write: how the command before ended isn't known of this one */
+    enum rh_status status = rh_journal_begin(engine->journal, err);
+    if (status != RH_OK)
+        return status;
+    status = rh_journal_remove(engine->journal, "", "exit", err);
+    if (status == RH_OK)
+        status = rh_journal_step_intent(engine->journal, "", command, err);
+    if (status == RH_OK)
+        return rh_journal_commit(engine->journal, err);
+    rh_journal_abort(engine->journal);
+    return status;
+}
+
+/* Journals the exit status that a command ends with. */
+static enum rh_status exit_put(struct rh_journal *journal, enum rh_exit code, struct rh_error *err)
+{
+    char text[12];
+    snprintf(text, sizeof text, "%d", (int)code);
+    return rh_journal_put(journal, "", "exit", rh_bytes_text(text), err);
 }
 
 enum rh_status command_end(struct rh_engine *engine, const char *command, enum rh_status outcome, struct rh_error *err)
@@ -94,6 +112,8 @@ enum rh_status command_end(struct rh_engine *engine, const char *command, enum r
     if (status == RH_OK)
         status = rh_journal_step_outcome(journal, "", command, done ? RH_STEP_DONE : RH_STEP_FAILED,
                                          done || !err ? "" : err->text, &second);
+    if (status == RH_OK && (done || err))
+        status = exit_put(journal, done ? RH_EXIT_OK : rh_engine_exit(err), &second);
     if (status == RH_OK)
         status = rh_journal_commit(journal, &second);
     else

@@ -223,14 +223,14 @@ move_json(struct rh_journal *journal, const struct rh_move *move, bool live, jso
                           strcmp(state, "running") == 0 || strcmp(state, "failed") == 0 ||
                           strcmp(state, "rolling-back") == 0;
     *ret_json =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I}, s:{s:I, s:I, s:b}, s:s}",
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:b}, s:s}",
                   "name", move->name, "state", state, "mode", rh_mode_name(move->mode), "on_conflict",
                   rh_on_conflict_name(move->on_conflict), "verified", fact ? fact : "not yet", "source",
                   fact_json(&building, "facts.source"), "destination", fact_json(&building, "facts.destination"),
                   "steps", steps, "counts", counts_json(&building), "digests", digests_json(&building), "notes", notes,
-                  "ranges", "total", (json_int_t)building.ranges, "done", (json_int_t)building.ranges_done, "undo",
-                  "segments", (json_int_t)building.undo_segments, "bytes", (json_int_t)building.undo_bytes,
-                  "reversible", way_back, "next", next_command(state));
+                  "ranges", "total", (json_int_t)building.ranges, "done", (json_int_t)building.ranges_done, "verified",
+                  (json_int_t)building.ranges_verified, "undo", "segments", (json_int_t)building.undo_segments, "bytes",
+                  (json_int_t)building.undo_bytes, "reversible", way_back, "next", next_command(state));
     return *ret_json ? move_more(&building, *ret_json, err)
                      : rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
 }
@@ -249,6 +249,16 @@ static json_t *seal_json(const struct rh_plan *plan)
                      "a seal block for that");
 }
 
+/* The exit status of the last command that ended, null while none has since the last one began. */
+static json_t *exit_json(struct rh_journal *journal)
+{
+    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
+    int64_t code = 0;
+    if (rh_journal_get(journal, "", "exit", &text, NULL) != RH_OK || rh_parse_i64(rh_buf_bytes(&text), &code) != RH_OK)
+        return json_null();
+    return json_integer(code);
+}
+
 static enum rh_status report_build(
     const struct rh_plan *plan, struct rh_journal *journal, bool live, struct rh_buf *ret_json, struct rh_error *err)
 {
@@ -260,9 +270,10 @@ static enum rh_status report_build(
         if (status == RH_OK)
             json_array_append_new(moves, move);
     }
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "rehome", RH_VERSION, "time",
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o}", "rehome", RH_VERSION, "time",
                              rh_stamp_us(rh_utc_us()).text, "plan", plan->name, "journal", rh_journal_name(journal),
-                             "state_dir", plan->state_dir, "seal", seal_json(plan), "moves", moves);
+                             "state_dir", plan->state_dir, "running", live, "exit", exit_json(journal), "seal",
+                             seal_json(plan), "moves", moves);
     if (status == RH_OK)
         status = report_history(journal, live, root, err);
     if (status == RH_OK)

@@ -26,6 +26,7 @@ CASES = [
     ("rehome sta", "rehome status "),
     ("rehome oper", "rehome operator "),
     ("rehome operator mi", "rehome operator migrate "),
+    ("rehome seal re", "rehome seal rewrap "),
     ("rehome run --no-v", "rehome run --no-verify "),
     ("rehome operator migrate --max-p", {"rehome operator migrate --max-parallel ", "rehome operator migrate --max-parallel="}),
     ("rehome run --log-level de", "rehome run --log-level debug "),
