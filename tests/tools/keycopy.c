@@ -6,8 +6,10 @@
  * No marker, no verification, no resume.
  *   file:DIR
  *   mysql:HOST:PORT:USER:PASSWORD_FILE:CA_FILE:DATABASE:TABLE     (an empty CA_FILE: no TLS)
+ *   consul:HOST:PORT:TOKEN_FILE:CA_FILE:PATH                      one GET or PUT per key over a connection that is kept
  * Knowledge: hashicorp/vault command/operator_migrate.go, physical/mysql/mysql.go, sdk/physical/file/file.go.
  */
+#include <curl/curl.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +28,8 @@
 enum { KEY_MAX = 1024, VALUE_MAX = 16 << 20, QUEUE = 1024, PARALLEL_MAX = 1024 };
 
 struct place {
-    bool is_mysql;
-    char *path; /* file */
+    bool is_mysql, is_consul;
+    char *path; /* file; consul: what keys begin with */
     char *host, *user, *password, *ca, *database, *table;
     unsigned port;
 };
@@ -37,6 +39,12 @@ struct access {
     const struct place *place;
     MYSQL *mysql;
     MYSQL_STMT *get, *put;
+    CURL *curl;
+    struct curl_slist *headers;
+    const uint8_t *sending; /* the body of a PUT, and what is left of it */
+    size_t to_send;
+    char *body; /* of the answer */
+    size_t body_size, body_room;
 };
 
 struct names {
@@ -137,6 +145,107 @@ static void list_rows(struct access *access, const char *prefix, struct names *o
     mysql_free_result(result);
 }
 
+/* --- Consul --- */
+
+static size_t send_some(char *out, size_t size, size_t count, void *user)
+{
+    struct access *access = user;
+    size_t some = size * count < access->to_send ? size * count : access->to_send;
+    memcpy(out, access->sending, some);
+    access->sending += some;
+    access->to_send -= some;
+    return some;
+}
+
+static size_t take_some(char *data, size_t size, size_t count, void *user)
+{
+    struct access *access = user;
+    size_t some = size * count;
+    if (access->body_size + some + 1 > access->body_room) {
+        access->body_room = (access->body_size + some + 1) * 2;
+        access->body = get_memory(access->body, access->body_room);
+    }
+    memcpy(access->body + access->body_size, data, some);
+    access->body_size += some;
+    return some;
+}
+
+/* One request; the HTTP status, and the answer's body in access->body. */
+static long request(struct access *access, const char *key, const char *query, const uint8_t *value, size_t size)
+{
+    char url[KEY_MAX * 4];
+    long status = 0;
+    snprintf(url, sizeof(url), "%s://%s:%u/v1/kv/%s%s%s", *access->place->ca ? "https" : "http", access->place->host,
+             access->place->port, access->place->path, key, query);
+    access->sending = value;
+    access->to_send = size;
+    access->body_size = 0;
+    curl_easy_setopt(access->curl, CURLOPT_URL, url);
+    curl_easy_setopt(access->curl, CURLOPT_UPLOAD, value ? 1L : 0L);
+    curl_easy_setopt(access->curl, CURLOPT_INFILESIZE_LARGE, value ? (curl_off_t)size : (curl_off_t)-1);
+    if (!value)
+        curl_easy_setopt(access->curl, CURLOPT_HTTPGET, 1L);
+    CURLcode code = curl_easy_perform(access->curl);
+    if (code != CURLE_OK)
+        die("a request for '%s' failed: %s", key, curl_easy_strerror(code));
+    curl_easy_getinfo(access->curl, CURLINFO_RESPONSE_CODE, &status);
+    return status;
+}
+
+static void open_consul(struct access *access)
+{
+    char header[600];
+    access->curl = curl_easy_init();
+    if (!access->curl)
+        die("out of memory");
+    snprintf(header, sizeof(header), "X-Consul-Token: %s", access->place->password);
+    access->headers = curl_slist_append(curl_slist_append(NULL, header), "Expect:");
+    curl_easy_setopt(access->curl, CURLOPT_HTTPHEADER, access->headers);
+    curl_easy_setopt(access->curl, CURLOPT_CAINFO, access->place->ca);
+    curl_easy_setopt(access->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(access->curl, CURLOPT_READFUNCTION, send_some);
+    curl_easy_setopt(access->curl, CURLOPT_READDATA, access);
+    curl_easy_setopt(access->curl, CURLOPT_WRITEFUNCTION, take_some);
+    curl_easy_setopt(access->curl, CURLOPT_WRITEDATA, access);
+}
+
+/* The children of a prefix: ?keys&separator=/ answers with a JSON list of whole keys (ours hold nothing to escape). */
+static void list_keys(struct access *access, const char *prefix, struct names *out)
+{
+    size_t skip = strlen(access->place->path) + strlen(prefix);
+    long status = request(access, prefix, "?keys&separator=/", NULL, 0);
+    if (status != 200 && status != 404)
+        die("cannot list '%s': HTTP %ld", prefix, status);
+    char *end = access->body + access->body_size;
+    for (char *at = access->body; status == 200 && at < end && (at = memchr(at, '"', (size_t)(end - at)));) {
+        char *close = memchr(at + 1, '"', (size_t)(end - at - 1));
+        if (!close)
+            die("cannot list '%s': cut", prefix);
+        if ((size_t)(close - at - 1) > skip)
+            names_add(out, at + 1 + skip, (size_t)(close - at - 1) - skip);
+        at = close + 1;
+    }
+}
+
+static bool get_key(struct access *access, const char *key, uint8_t *value, size_t *ret_size)
+{
+    long status = request(access, key, "?raw", NULL, 0);
+    if (status != 200 && status != 404)
+        die("cannot get '%s': HTTP %ld", key, status);
+    if (access->body_size > VALUE_MAX)
+        die("cannot get '%s': too large", key);
+    memcpy(value, access->body, access->body_size);
+    *ret_size = access->body_size;
+    return status == 200;
+}
+
+static void put_key(struct access *access, const char *key, const uint8_t *value, size_t size)
+{
+    long status = request(access, key, "", value, size);
+    if (status != 200)
+        die("cannot put '%s': HTTP %ld", key, status);
+}
+
 static void hand_over(char *key)
 {
     pthread_mutex_lock(&queue.lock);
@@ -165,6 +274,8 @@ static void walk(struct access *access)
         struct names children = {0};
         if (access->place->is_mysql)
             list_rows(access, at, &children);
+        else if (access->place->is_consul)
+            list_keys(access, at, &children);
         else
             list_files(access->place, at, &children);
         if (children.count)
@@ -326,6 +437,8 @@ static void access_open(struct access *access, const struct place *place)
 {
     char text[512];
     *access = (struct access){.place = place};
+    if (place->is_consul)
+        open_consul(access);
     if (!place->is_mysql)
         return;
     access->mysql = mysql_init(NULL);
@@ -349,6 +462,10 @@ static void access_open(struct access *access, const struct place *place)
 
 static void access_close(struct access *access)
 {
+    if (access->curl)
+        curl_easy_cleanup(access->curl);
+    curl_slist_free_all(access->headers);
+    free(access->body);
     if (!access->mysql)
         return;
     mysql_stmt_close(access->get);
@@ -407,11 +524,15 @@ static void *work(void *unused)
     access_open(&to, &destination);
     for (char *key; (key = next_key()); free(key)) {
         size_t size = 0;
-        bool there = from.mysql ? get_row(&from, key, value, &size) : get_file(&from, key, value, &size, text);
+        bool there = from.mysql  ? get_row(&from, key, value, &size)
+                     : from.curl ? get_key(&from, key, value, &size)
+                                 : get_file(&from, key, value, &size, text);
         if (!there)
             continue;
         if (to.mysql)
             put_row(&to, key, value, size);
+        else if (to.curl)
+            put_key(&to, key, value, size);
         else
             put_file(&to, key, value, size, text);
     }
@@ -445,8 +566,18 @@ static void parse_place(char *text, struct place *place)
         place->path = parts[1];
         return;
     }
+    if (parts[5] && !parts[6] && strcmp(parts[0], "consul") == 0) {
+        *place = (struct place){.is_consul = true,
+                                .host = parts[1],
+                                .port = (unsigned)strtoul(parts[2], NULL, 10),
+                                .password = read_line(parts[3]),
+                                .ca = parts[4],
+                                .path = parts[5]};
+        return;
+    }
     if (!parts[7] || strcmp(parts[0], "mysql") != 0)
-        die("a place is file:DIR or mysql:HOST:PORT:USER:PASSWORD_FILE:CA_FILE:DATABASE:TABLE");
+        die("a place is file:DIR, mysql:HOST:PORT:USER:PASSWORD_FILE:CA_FILE:DATABASE:TABLE or "
+            "consul:HOST:PORT:TOKEN_FILE:CA_FILE:PATH");
     *place = (struct place){.is_mysql = true,
                             .host = parts[1],
                             .port = (unsigned)strtoul(parts[2], NULL, 10),
@@ -469,11 +600,11 @@ int main(int argc, char **argv)
         base64_value[(uint8_t)base64_digits[i]] = (uint8_t)i;
     parse_place(argv[1], &source);
     parse_place(argv[2], &destination);
-    if (mysql_library_init(0, NULL, NULL))
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) || mysql_library_init(0, NULL, NULL))
         die("cannot start the client library");
     if (destination.is_mysql)
         make_table(&destination);
-    else if (mkdir(destination.path, 0700) < 0 && errno != EEXIST)
+    else if (!destination.is_consul && mkdir(destination.path, 0700) < 0 && errno != EEXIST)
         die("cannot make '%s': %s", destination.path, strerror(errno));
     for (unsigned long i = 0; i < parallel; i++)
         if (pthread_create(&threads[i], NULL, work, NULL) != 0)
