@@ -330,10 +330,13 @@ static void read_course(struct course *course, const json_t *throughput)
 static double nice_step(double top)
 {
     static const double steps[] = {1, 2, 5};
-    for (double unit = 1e-3; unit < 1e18; unit *= 10)
-        for (size_t i = 0; i < 3; i++)
-            if (steps[i] * unit * 4 >= top)
-                return steps[i] * unit;
+    double unit = 1e-3;
+    for (size_t i = 0; i < 3 * 24; i++) {
+        if (steps[i % 3] * unit * 4 >= top)
+            return steps[i % 3] * unit;
+        if (i % 3 == 2)
+            unit *= 10;
+    }
     return top;
 }
 

@@ -2,7 +2,9 @@
 /* The page's style sheet: light and dark, from 320 pixels up, and on paper. */
 #include "page.h"
 
+/* A rule may go over several lines, which the linter takes for a missing comma. */
 /* clang-format off */
+/* NOLINTBEGIN(bugprone-suspicious-missing-comma) */
 const char *const page_style[] = {
     ":root{color-scheme:light dark;--page:#f4f5f7;--card:#fff;--ink:#1b2129;--soft:#525c69;--line:#d5dae1;"
     "--good:#1a6b3c;--good-back:#e4f3e9;--warn:#7a4a00;--warn-back:#fdf1d8;--bad:#a01c24;--bad-back:#fce8e8;"
@@ -95,4 +97,5 @@ const char *const page_style[] = {
     "h2,h3{break-after:avoid}}\n",
     NULL,
 };
+/* NOLINTEND(bugprone-suspicious-missing-comma) */
 /* clang-format on */

@@ -149,30 +149,31 @@ static void test_page_of_odd_documents(void **state)
 
 static void test_page_says_how_it_stands(void **state)
 {
+    /* clang-format off */
     static const struct {
-        const char *members, *words;
+        const char *words, *members;
     } cases[] = {
-        {"\"state\": \"complete\", \"verified\": \"yes\", \"digests\": {\"equal\": true, \"source_stood_still\": true}",
-         "Complete and proven equal."},
-        {"\"state\": \"finished\", \"verified\": \"yes\", \"digests\": {\"equal\": false, \"source_stood_still\": "
-         "true}",                                                                                                               "Copied, but not proven equal."},
-        {"\"state\": \"complete\", \"verified\": \"yes\", \"digests\": {\"equal\": true, \"source_stood_still\": "
-         "false}",                                                                                                              "Copied, but not proven equal."     },
-        {"\"state\": \"complete\", \"verified\": \"yes\"","Copied, but not proven equal."},
-        {"\"state\": \"complete\", \"verified\": \"no\"",                                                                                                              "comparison of both sides was turned off"                                                                                                                                                 },
-        {"\"state\": \"complete\", \"verified\": \"no\", \"pipe\": \"source\"","One side is a pipe"},
-        {"\"state\": \"rolled-back\"",                                                                                                                                   "Taken back."                                                                                                                                                                                                                                                                                                                            },
-        {"\"state\": \"rolling-back\"","On its way back"},
-        {"\"state\": \"failed\"",                                                                                                                               "Failed."                                                                                                                                                                                                                                                                                                                                                                                                                                                                                            },
-        {"\"state\": \"interrupted\"","Not finished."},
-        {"\"state\": \"running\"",                                                                                                                         "Under way."                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                              },
-        {"\"state\": \"new\"","Not begun."},
+        {"Complete and proven equal.", "'state': 'complete', 'verified': 'yes', 'digests': {'equal': true, 'source_stood_still': true}"},
+        {"Copied, but not proven equal.", "'state': 'finished', 'verified': 'yes', 'digests': {'equal': false, 'source_stood_still': true}"},
+        {"Copied, but not proven equal.", "'state': 'complete', 'verified': 'yes', 'digests': {'equal': true, 'source_stood_still': false}"},
+        {"Copied, but not proven equal.", "'state': 'complete', 'verified': 'yes'"},
+        {"comparison of both sides was turned off", "'state': 'complete', 'verified': 'no'"},
+        {"One side is a pipe", "'state': 'complete', 'verified': 'no', 'pipe': 'source'"},
+        {"Taken back.", "'state': 'rolled-back'"},
+        {"On its way back", "'state': 'rolling-back'"},
+        {"Failed.", "'state': 'failed'"},
+        {"Not finished.", "'state': 'interrupted'"},
+        {"Under way.", "'state': 'running'"},
+        {"Not begun.", "'state': 'new'"},
     };
+    /* clang-format on */
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         rh_auto_buf struct rh_buf out = RH_BUF_INIT;
         char document[512];
-        snprintf(document, sizeof document, "{\"moves\": [{%s}]}", cases[i].members);
+        snprintf(document, sizeof document, "{'moves': [{%s}]}", cases[i].members);
+        for (char *quote = document; (quote = strchr(quote, '\'')); quote++)
+            *quote = '"';
         make_page(document, &out);
         if (!strstr(rh_buf_cstr(&out), cases[i].words))
             fail_msg("%s: no '%s'", document, cases[i].words);
