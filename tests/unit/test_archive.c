@@ -552,6 +552,49 @@ static void test_wrong_inside(void **state)
     assert_true(refused > plain.size); /* more than half: what is left is stamps, names and the index's entries */
 }
 
+/* Archives made once by format version 1; RH_MAKE_GOLDEN=1 makes them where they are missing. Python reads them, too.
+ */
+static void golden(const char *name, struct rh_key_provider *provider, size_t count, size_t chunk)
+{
+    char path[512];
+    rh_auto_buf struct rh_buf content = RH_BUF_INIT;
+    struct rh_key_provider *const own = key;
+    size_t got = 0;
+    assert_true(snprintf(path, sizeof path, "%s/archive/%s", RH_TEST_DATA, name) > 0);
+    key = provider;
+    enum rh_status status = rh_file_read(AT_FDCWD, path, 1 << 20, &content, &err);
+    if (status == RH_NOT_FOUND && getenv("RH_MAKE_GOLDEN")) {
+        content = archive_of(count, chunk);
+        status = rh_file_replace(AT_FDCWD, path, rh_buf_bytes(&content), 0644, &err);
+    }
+    assert_int_equal(status, RH_OK);
+    int fd = memory_file(rh_buf_bytes(&content));
+    assert_int_equal(read_all(fd, &got, true), RH_END);
+    assert_int_equal(got, count);
+    close(fd);
+    key = own;
+}
+
+static void test_golden(void **state)
+{
+    char path[96];
+    struct rh_key_provider *file_provider = NULL, *words = NULL;
+    rh_auto_secret struct rh_secret *phrase = NULL;
+    (void)state;
+    snprintf(path, sizeof path, "%s/golden.key", folder);
+    assert_ok(rh_file_replace(AT_FDCWD, path, rh_bytes_text("rehome-golden-archive-key-v1-000"), 0600, &err), &err);
+    assert_ok(rh_key_provider_file(path, &file_provider, &err), &err);
+    assert_ok(rh_secret_new(rh_bytes_text("correct horse battery staple"), &phrase, &err), &err);
+    assert_ok(rh_key_provider_passphrase(phrase, &words, &err), &err);
+    rh_key_provider_cost(words, 1 << 4);
+    golden("v1-key-file.archive", file_provider, 4000, CHUNK);
+    golden("v1-passphrase.archive", words, 3, ARCHIVE_CHUNK);
+    golden("v1-empty.archive", file_provider, 0, ARCHIVE_CHUNK);
+    rh_key_provider_free(file_provider);
+    rh_key_provider_free(words);
+    unlink(path);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -588,6 +631,7 @@ int main(void)
         cmocka_unit_test(test_several_datasets),
         cmocka_unit_test(test_another_model_is_refused),
         cmocka_unit_test(test_wrong_inside),
+        cmocka_unit_test(test_golden),
     };
     return cmocka_run_group_tests_name("archive", tests, setup, teardown);
 }
