@@ -97,6 +97,10 @@ json_t *report_limits(const struct rh_move *plan, const json_t *move)
                 ? "the comparison was turned off: that the destination holds the same records is not proven"
                 : "the comparison was not made, or found a difference: that both sides are equal is not proven");
     }
+    if (strncmp(text_of(move, "state"), "roll", 4) == 0)
+        add(array, "taken-back",
+            "digests and counts are of before the move was taken back: they say nothing about what "
+            "the destination holds now");
     add_side(array, "source", json_object_get(move, "source"));
     add_side(array, "destination", json_object_get(move, "destination"));
     if (!plan->source_marker)

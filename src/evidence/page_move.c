@@ -241,8 +241,10 @@ static void put_equation(struct html *html, const json_t *equal, const char *yes
     html_mark(html, "</li>");
 }
 
-static void put_digests(struct html *html, const json_t *digests)
+static void put_digests(struct html *html, const json_t *move)
 {
+    const json_t *digests = json_object_get(move, "digests");
+    const char *state = member_text(move, "state");
     html_mark(html, "<div class=\"card\"><h3>Is it the same? Three digests</h3><p>A digest is one number made of all "
                     "records: another, missing or additional record gives another number. Three were taken, each by "
                     "reading a side in full.</p><table class=\"stack\"><caption>Digests over keys and values</caption>"
@@ -258,7 +260,11 @@ static void put_digests(struct html *html, const json_t *digests)
     put_equation(html, json_object_get(digests, "equal"),
                  "\xe2\x9c\x93 B equals C: the destination holds the same records as the source.",
                  "\xe2\x9c\x97 B and C differ: the destination does not hold the same records as the source.");
-    html_mark(html, "</ul></div>");
+    html_mark(html, "</ul>");
+    if (is(state, "rolled-back") || is(state, "rolling-back"))
+        html_mark(html, "<p class=\"warn\">This was before the move was taken back. It says nothing about what the "
+                        "destination holds now.</p>");
+    html_mark(html, "</div>");
 }
 
 /* --- what happened --- */
@@ -462,7 +468,7 @@ void page_move(struct page *page, const json_t *move, size_t number)
     html_textf(html, ". Mode: %s. The plan's rule: %s.", mode_words(member_text(move, "mode")),
                conflict_words(member_text(move, "on_conflict")));
     html_mark(html, "</p>");
-    put_digests(html, json_object_get(move, "digests"));
+    put_digests(html, move);
     put_counts(html, json_object_get(move, "counts"));
     html_mark(html, "<div class=\"card\"><h3>What was not moved</h3>");
     put_list(html, json_object_get(move, "not_moved"));

@@ -214,7 +214,8 @@ def test_what_was_asked_to_stop_ended_then(rehome, plan, program, tmp_path):
 
 def test_a_rollback_and_another_pass_stay_in_the_history(rehome, moved):
     assert rehome("rollback", moved, "-q").returncode == 0
-    assert "Taken back" in Page(rehome("report", moved, "--html").stdout).text()
+    shown = Page(rehome("report", moved, "--html").stdout).text()
+    assert "Taken back" in shown and "before the move was taken back" in shown
     assert rehome("run", moved, "-q").returncode == 0
     report = json.loads(rehome("report", moved).stdout)
     assert [c["command"] for c in report["commands"]] == ["run", "rollback", "run"]
