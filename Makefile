@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_OPTIONS ?=
 
-.PHONY: all build test check demo asan tsan lint fuzz bench soak man install clean help
+.PHONY: all build test check demo asan tsan lint fuzz bench soak man install deb deb-check clean help
 all: build
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make bench      times beside other ways to do it (takes long)"
 	@echo "make soak       the whole crash matrix (takes long)"
 	@echo "make install    into PREFIX (/usr/local), with man pages"
+	@echo "make deb        a Debian package, into build-deb/"
 	@echo "make clean      remove all build folders"
 
 build/build.ninja:
@@ -69,5 +70,11 @@ install: build man
 	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man5" "$(DESTDIR)$(PREFIX)/share/man/man7"
 	for page in build/man/*; do install -m 644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/"; done
 
+deb:
+	tools/deb
+
+deb-check: deb
+	tools/deb-check build-deb/*.deb
+
 clean:
-	rm -rf build build-bench build-check build-asan build-tsan build-fuzz build-analyze build-tidy
+	rm -rf build build-bench build-deb build-check build-asan build-tsan build-fuzz build-analyze build-tidy
