@@ -132,11 +132,11 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
         rh_error_hint(err, "'rehome rollback' completes the way back, 'rehome run' moves anew");
         return RH_E_REFUSED;
     }
-    enum rh_status status = open_after(move, err);
+    enum rh_status status = one_pass_refuse(move, err);
+    if (status == RH_OK)
+        status = open_after(move, err);
     if (status == RH_OK)
         status = step_done(move, "copy", &copied, err);
-    if (status == RH_OK && copied)
-        status = one_pass_refuse(move, err);
     if (status == RH_OK && repair && whole_of(&move->destination)) {
         rh_fail(err, RH_E_REFUSED, "single records of the destination '%s' can't be mended: it is written as a whole",
                 move->destination.facts.address);
@@ -220,9 +220,12 @@ static enum rh_status open_for_rollback(struct move_run *move, struct rh_error *
     if (status == RH_OK)
         status = range_load_all(move, err);
     struct rh_error why = {0};
-    if (status == RH_OK && !rh_failed(check_open_one(move, &move->source, &why)))
+    /* a pipe isn't waited for: nothing of ours stands there */
+    if (status != RH_OK || fact_is(move, "pipe", "source"))
+        return status;
+    if (!rh_failed(check_open_one(move, &move->source, &why)))
         status = place_check(move, &move->source, err);
-    else if (status == RH_OK)
+    else
         check_say(move, &move->source, RH_FINDING_WARNING, "unreachable", (struct rh_bytes){0},
                   "the source can't be opened; if our marker stands there, 'rehome recover' clears it later: %s",
                   why.text);
@@ -284,10 +287,11 @@ static enum rh_status recover_move(struct move_run *move, struct rh_error *err)
     }
     const bool complete = fact_is(move, "state", STATE_COMPLETE) || fact_is(move, "state", STATE_ROLLED_BACK) ||
                           fact_is(move, "state", STATE_FINISHED) || fact_is(move, "state", STATE_ABANDONED);
+    const bool piped = fact_is(move, "pipe", "source");
     if (status == RH_OK)
-        status = check_open(move, err);
+        status = piped ? check_open_one(move, &move->destination, err) : check_open(move, err);
     if (status == RH_OK)
-        status = places_check(move, err);
+        status = piped ? place_check(move, &move->destination, err) : places_check(move, err);
     if (status == RH_OK && !complete)
         status = fact_put(move, "recovered", "yes", err);
     if (status == RH_OK)

@@ -196,6 +196,8 @@ static enum rh_status commit_unit(struct move_run *move, struct rh_error *err)
     struct rh_ctx ctx = engine_ctx(move->engine, err);
     rh_auto_buf struct rh_buf before = RH_BUF_INIT, stamp = RH_BUF_INIT, saved = RH_BUF_INIT;
     enum rh_status status = standing(move, &before, err);
+    if (status == RH_E_REFUSED) /* it wasn't there when the move was checked */
+        return foreign(move, err);
     if (status != RH_OK)
         return status;
     const bool ours = is_ours(move, rh_buf_bytes(&before));
@@ -407,9 +409,10 @@ one_pass_fits(struct move_run *move, struct rh_ctx *ctx, struct rh_session *sess
 
 enum rh_status one_pass_refuse(struct move_run *move, struct rh_error *err)
 {
-    if (!one_pass(move))
+    const bool source = fact_is(move, "pipe", "source");
+    if (!source && !fact_is(move, "pipe", "destination"))
         return RH_OK;
-    const struct side *side = move->source.facts.one_pass ? &move->source : &move->destination;
+    const struct side *side = source ? &move->source : &move->destination;
     rh_fail(err, RH_E_REFUSED, "the %s went through a pipe and can't be read again to compare", side_name(side->which));
     rh_error_hint(err, "'rehome seal inspect --check FILE' proves an archive whole; a plan that names the file as an "
                        "archive can be verified");

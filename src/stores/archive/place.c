@@ -190,32 +190,37 @@ enum rh_status archive_partial_commit(struct archive_session *session, enum rh_c
     return status;
 }
 
+/* Whether what was kept before is the very archive that stands; another one is somebody else's way back. */
+static enum rh_status check_kept(const struct archive_session *session, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf now = RH_BUF_INIT, kept = RH_BUF_INIT;
+    enum rh_status status = read_stamp(session, session->name, &now, err);
+    if (status == RH_OK)
+        status = read_stamp(session, session->before_name, &kept, err);
+    if (rh_failed(status) || (status == RH_OK && rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&kept))))
+        return status;
+    rh_fail(err, RH_E_REFUSED, "'%s' is there already: the way back of another move",
+            RH_SHOW(rh_bytes_text(session->before_name)));
+    rh_error_hint(err, "'rehome finish' or 'rehome rollback' with that move's plan takes it away");
+    return RH_E_REFUSED;
+}
+
 /* A second name for what the commit is about to replace. */
 static enum rh_status whole_save(struct rh_ctx *ctx, struct rh_session *base)
 {
     struct archive_session *session = (struct archive_session *)base;
-    struct stat now, before;
     if (!store_of(session)->path)
         return RH_OK;
     enum rh_status status = archive_place(session, ctx->err);
     if (status != RH_OK)
         return status;
     rh_crash_point("archive");
-    if (linkat(session->folder, session->name, session->folder, session->before_name, 0) != 0) {
-        const bool same = errno == EEXIST && fstatat(session->folder, session->name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
-                          fstatat(session->folder, session->before_name, &before, AT_SYMLINK_NOFOLLOW) == 0 &&
-                          now.st_dev == before.st_dev && now.st_ino == before.st_ino;
-        if (!same && errno == EEXIST) {
-            rh_fail(ctx->err, RH_E_REFUSED, "'%s' is there already: the way back of another move",
-                    RH_SHOW(rh_bytes_text(session->before_name)));
-            rh_error_hint(ctx->err, "'rehome finish' or 'rehome rollback' with that move's plan takes it away");
-            return RH_E_REFUSED;
-        }
-        if (!same)
-            return rh_fail_errno(ctx->err, errno, "keeping what '%s' was", SHOW_PATH(store_of(session)));
-    }
+    if (linkat(session->folder, session->name, session->folder, session->before_name, 0) != 0)
+        status = errno == EEXIST
+                     ? check_kept(session, ctx->err)
+                     : rh_fail_errno(ctx->err, errno, "keeping what '%s' was", SHOW_PATH(store_of(session)));
     rh_crash_point("archive");
-    return sync_folder(session, ctx->err);
+    return status == RH_OK ? sync_folder(session, ctx->err) : status;
 }
 
 static enum rh_status whole_restore(struct rh_ctx *ctx, struct rh_session *base, bool saved)
