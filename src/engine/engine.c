@@ -71,7 +71,7 @@ void step_log_end(
     snprintf(took, sizeof took, "%.3f s", (double)(rh_clock_us() - begun_us) / 1e6);
     if (status == RH_OK)
         rh_log(RH_LOG_INFO, "step done", {"move", move->plan->name}, {"step", step}, {"took", took},
-               {"note", move->note});
+               {move->note[0] ? "note" : NULL, move->note}); /* a NULL name ends the fields */
     else
         rh_log(RH_LOG_WARN, status == RH_E_CANCELLED ? "step interrupted" : "step failed", {"move", move->plan->name},
                {"step", step}, {"took", took}, {"reason", err ? err->text : ""});
