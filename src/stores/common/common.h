@@ -15,6 +15,21 @@ const char *rh_place(const struct rh_options *options, const char *name, char ou
 /* Copies an optional text; NULL stays NULL. */
 enum rh_status rh_dup_text(const char *text, char **ret_copy, struct rh_error *err) RH_MUST_USE;
 
+/* --- stores of model kv --- */
+
+/* The method `datasets` of a store with the one key space of model kv. */
+enum rh_status rh_kv_datasets(struct rh_ctx *ctx,
+                              struct rh_session *session,
+                              enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
+                              void *user) RH_MUST_USE;
+
+/* Where a scan of a range begins that goes on after a key (empty: from the range's beginning). */
+struct rh_scan_start {
+    struct rh_bytes key; /* empty: at the first key there is */
+    bool past;           /* behind this key; else at it */
+};
+struct rh_scan_start rh_scan_start(struct rh_range range, struct rh_bytes after);
+
 /* --- TLS --- */
 
 enum rh_tls { RH_TLS_OFF, RH_TLS_UNVERIFIED, RH_TLS_VERIFIED };

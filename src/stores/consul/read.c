@@ -6,6 +6,7 @@
  * asked for.
  */
 #include "internal.h"
+#include <common.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -285,16 +286,6 @@ static enum rh_status scan_key(void *user, struct rh_bytes *ret_key, struct rh_e
     return status;
 }
 
-static enum rh_status datasets(struct rh_ctx *ctx,
-                               struct rh_session *base,
-                               enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
-                               void *user)
-{
-    (void)base;
-    enum rh_status status = rh_ctx_check(ctx);
-    return status ? status : add(user, &(struct rh_dataset){.name = RH_KV_DATASET});
-}
-
 static void scan_close(struct rh_scan *base)
 {
     struct cs_scan *scan = (struct cs_scan *)base;
@@ -329,10 +320,10 @@ static enum rh_status scan_open(struct rh_ctx *ctx,
     scan->fetch = (struct cs_fetch){
         .session = session, .next_key = scan_key, .user = scan, .keep_values = !(flags & RH_SCAN_KEYS_ONLY)};
     session->scanning = true;
-    bool use_after = after.size && rh_bytes_compare(after, range.from) >= 0;
+    const struct rh_scan_start start = rh_scan_start(range, after);
     status = cs_listing_get(ctx, session, range, &scan->cursor.listing);
     if (!status)
-        status = cs_cursor_seek(&scan->cursor, use_after ? after : range.from, use_after, ctx->err);
+        status = cs_cursor_seek(&scan->cursor, start.key, start.past, ctx->err);
     if (!status)
         status = rh_buf_add(&scan->to, range.to.data, range.to.size, ctx->err);
     cs_fetch_begin(&scan->fetch);
@@ -491,7 +482,7 @@ enum rh_status cs_get_one(struct rh_ctx *ctx,
 }
 
 const struct rh_read_ops cs_read_ops = {
-    .datasets = datasets,
+    .datasets = rh_kv_datasets,
     .scan_open = scan_open,
     .scan_next = scan_next,
     .scan_close = scan_close,

@@ -16,6 +16,7 @@
 #include "file_entry.h"
 #include "file_internal.h"
 
+#include <common.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -573,16 +574,6 @@ take_item(struct rh_ctx *ctx, struct file_scan *scan, struct level *level, struc
 
 /* --- the interface --- */
 
-static enum rh_status file_datasets(struct rh_ctx *ctx,
-                                    struct rh_session *session,
-                                    enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
-                                    void *user)
-{
-    (void)ctx;
-    (void)session;
-    return add(user, &(struct rh_dataset){.name = RH_KV_DATASET});
-}
-
 static void file_scan_close(struct rh_scan *base)
 {
     struct file_scan *scan = (struct file_scan *)base;
@@ -702,7 +693,7 @@ static enum rh_status file_get(struct rh_ctx *ctx,
     return RH_OK;
 }
 
-const struct rh_read_ops file_read_ops = {.datasets = file_datasets,
+const struct rh_read_ops file_read_ops = {.datasets = rh_kv_datasets,
                                           .scan_open = file_scan_open,
                                           .scan_next = file_scan_next,
                                           .scan_close = file_scan_close,

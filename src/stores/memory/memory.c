@@ -5,6 +5,7 @@
  */
 #include "memory.h"
 
+#include <common.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -335,16 +336,6 @@ static enum rh_status memory_facts(struct rh_ctx *ctx, struct rh_session *sessio
 
 /* --- read --- */
 
-static enum rh_status memory_datasets(struct rh_ctx *ctx,
-                                      struct rh_session *session,
-                                      enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
-                                      void *user)
-{
-    (void)ctx;
-    (void)session;
-    return add(user, &(struct rh_dataset){.name = RH_KV_DATASET});
-}
-
 static void memory_scan_close(struct rh_scan *base)
 {
     struct memory_scan *scan = (struct memory_scan *)base;
@@ -369,10 +360,10 @@ static enum rh_status memory_scan_open(struct rh_ctx *ctx,
         return rh_fail_memory(ctx->err);
     scan->base.session = session;
     scan->flags = flags;
-    scan->from_open = after.size == 0 || rh_bytes_compare(after, range.from) < 0;
-    struct rh_bytes start = scan->from_open ? range.from : after;
+    const struct rh_scan_start start = rh_scan_start(range, after);
+    scan->from_open = !start.past;
     if (rh_buf_add(&scan->to, range.to.data, range.to.size, ctx->err) != RH_OK ||
-        rh_buf_add(&scan->last, start.data, start.size, ctx->err) != RH_OK) {
+        rh_buf_add(&scan->last, start.key.data, start.key.size, ctx->err) != RH_OK) {
         memory_scan_close(&scan->base);
         return RH_E_MEMORY;
     }
@@ -631,7 +622,7 @@ static enum rh_status memory_fingerprint(struct rh_ctx *ctx, struct rh_session *
     return rh_buf_format(ret_text, ctx->err, "%016llx", (unsigned long long)generation);
 }
 
-static const struct rh_read_ops read_ops = {.datasets = memory_datasets,
+static const struct rh_read_ops read_ops = {.datasets = rh_kv_datasets,
                                             .scan_open = memory_scan_open,
                                             .scan_next = memory_scan_next,
                                             .scan_close = memory_scan_close,

@@ -14,16 +14,6 @@ struct my_scan {
     unsigned flags;
 };
 
-static enum rh_status datasets(struct rh_ctx *ctx,
-                               struct rh_session *base,
-                               enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
-                               void *user)
-{
-    (void)base;
-    enum rh_status status = rh_ctx_check(ctx);
-    return status ? status : add(user, &(struct rh_dataset){.name = RH_KV_DATASET});
-}
-
 /* Appends one condition on the key. */
 static enum rh_status
 add_bound(struct rh_buf *sql, const char *compare, struct rh_bytes key, bool *first, struct rh_error *err)
@@ -51,12 +41,10 @@ static enum rh_status scan_statement(
     struct my_session *session, struct rh_range range, struct rh_bytes after, unsigned flags, struct rh_error *err)
 {
     bool first = true;
-    bool use_after = after.size && (!range.from.size || rh_bytes_compare(after, range.from) >= 0);
+    const struct rh_scan_start start = rh_scan_start(range, after);
     enum rh_status status = begin_select(session, flags, err);
-    if (!status && use_after)
-        status = add_bound(&session->sql, "> ", after, &first, err);
-    else if (!status && range.from.size)
-        status = add_bound(&session->sql, ">= ", range.from, &first, err);
+    if (!status && start.key.size)
+        status = add_bound(&session->sql, start.past ? "> " : ">= ", start.key, &first, err);
     if (!status && range.to.size)
         status = add_bound(&session->sql, "< ", range.to, &first, err);
     return status ? status : rh_buf_text(&session->sql, " ORDER BY vault_key", err);
@@ -304,7 +292,7 @@ static enum rh_status get(struct rh_ctx *ctx,
 }
 
 const struct rh_read_ops my_read_ops = {
-    .datasets = datasets,
+    .datasets = rh_kv_datasets,
     .scan_open = scan_open,
     .scan_next = scan_next,
     .scan_close = scan_close,

@@ -203,6 +203,33 @@ variable(struct my_session *session, struct rh_error *err, const char *name, cha
     return RH_OK;
 }
 
+/* The first of these server variables (NULL ends them) whose value is wanted; RH_NOT_FOUND when none is. */
+static enum rh_status find_variable(struct my_session *session,
+                                    struct rh_error *err,
+                                    const char *const *names,
+                                    bool (*wanted)(const char *value),
+                                    char *out,
+                                    size_t size)
+{
+    for (; *names; names++) {
+        enum rh_status status = variable(session, err, *names, out, size);
+        if (status || wanted(out))
+            return status;
+    }
+    return RH_NOT_FOUND;
+}
+
+/* Whether a variable's value tells servers apart. */
+static bool is_identity(const char *value)
+{
+    return *value && strcmp(value, "0") != 0;
+}
+
+static bool is_on(const char *value)
+{
+    return strcasecmp(value, "ON") == 0 || strcmp(value, "1") == 0;
+}
+
 /* Who the server is: a cluster's id where its members share the data, else its own. */
 static enum rh_status server_identity(struct my_session *session, struct rh_error *err, char *out, size_t size)
 {
@@ -217,15 +244,12 @@ static enum rh_status server_identity(struct my_session *session, struct rh_erro
         snprintf(out, size, "galera %s", row[1]);
         return RH_OK;
     }
-    static const char *const names[] = {"group_replication_group_name", "server_uid", "server_uuid"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if ((status = variable(session, err, names[i], id, sizeof id)))
-            return status;
-        if (*id && strcmp(id, "0") != 0) {
-            snprintf(out, size, "%s", id);
-            return RH_OK;
-        }
-    }
+    static const char *const names[] = {"group_replication_group_name", "server_uid", "server_uuid", NULL};
+    status = find_variable(session, err, names, is_identity, id, sizeof id);
+    if (!status)
+        snprintf(out, size, "%s", id);
+    if (status != RH_NOT_FOUND)
+        return status;
     return my_text(session, err, "reading the server's identity", out, size,
                    "SELECT CONCAT(@@hostname, ':', @@port, ':', @@datadir)");
 }
@@ -314,17 +338,13 @@ enum rh_yes my_table_encrypted(struct my_session *session)
 /* Whether we could write: the server's switches, then the account's rights as PREPARE checks them. */
 static enum rh_status writable(struct my_session *session, enum rh_yes *ret_writable, struct rh_error *err)
 {
-    static const char *const switches[] = {"read_only", "super_read_only", "innodb_read_only"};
-    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
-        char value[32];
-        enum rh_status status = variable(session, err, switches[i], value, sizeof value);
-        if (status)
-            return status;
-        if (strcasecmp(value, "ON") == 0 || strcmp(value, "1") == 0) {
-            *ret_writable = RH_NO;
-            return RH_OK;
-        }
-    }
+    static const char *const switches[] = {"read_only", "super_read_only", "innodb_read_only", NULL};
+    char value[32];
+    enum rh_status found = find_variable(session, err, switches, is_on, value, sizeof value);
+    if (!found)
+        *ret_writable = RH_NO;
+    if (found != RH_NOT_FOUND)
+        return found;
     if (!session->table.table_exists) {
         *ret_writable = RH_UNKNOWN;
         return RH_OK;

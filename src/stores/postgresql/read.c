@@ -417,11 +417,11 @@ static struct rh_bytes text_part(struct rh_bytes key)
 static enum rh_status
 set_bounds(struct pg_scan *scan, struct rh_range range, struct rh_bytes after, struct rh_error *err)
 {
-    bool use_after = after.size && (!range.from.size || rh_bytes_compare(after, range.from) >= 0);
-    const struct rh_bytes first = use_after ? after : range.from, part = text_part(first);
-    enum rh_status status = start_at(scan, part, use_after && part.size == first.size, err);
-    if (!status && part.size != first.size)
-        status = rh_buf_add(&scan->from, first.data, first.size, err);
+    const struct rh_scan_start start = rh_scan_start(range, after);
+    const struct rh_bytes part = text_part(start.key);
+    enum rh_status status = start_at(scan, part, start.past && part.size == start.key.size, err);
+    if (!status && part.size != start.key.size)
+        status = rh_buf_add(&scan->from, start.key.data, start.key.size, err);
     if (status || !range.to.size)
         return status;
     scan->ask_to = text_part(range.to).size == range.to.size;
@@ -508,18 +508,8 @@ static void scan_close(struct rh_scan *base)
 
 /* --- the rest of the group --- */
 
-static enum rh_status datasets(struct rh_ctx *ctx,
-                               struct rh_session *base,
-                               enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
-                               void *user)
-{
-    (void)base;
-    enum rh_status status = rh_ctx_check(ctx);
-    return status ? status : add(user, &(struct rh_dataset){.name = RH_KV_DATASET});
-}
-
 const struct rh_read_ops pg_read_ops = {
-    .datasets = datasets,
+    .datasets = rh_kv_datasets,
     .scan_open = scan_open,
     .scan_next = scan_next,
     .scan_close = scan_close,
