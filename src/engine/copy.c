@@ -205,6 +205,7 @@ static enum rh_status count_all(struct move_run *move, struct rh_error *err)
 /* Every range that isn't done. */
 static enum rh_status copy_ranges(struct move_run *move, struct rh_error *err)
 {
+    samples_begin(move, SAMPLE_COPY);
     enum rh_status status = lanes_run(move, not_copied, copy_range, NULL, err);
     return status == RH_OK ? count_all(move, err) : status;
 }
@@ -224,7 +225,6 @@ enum rh_status copy_run(struct move_run *move, struct rh_error *err)
         rh_undo_open(move->engine->journal, move->engine->provider, move->plan->name, &move->undo, err);
     if (status == RH_OK)
         status = doubt_load(move, err);
-    samples_begin(move, SAMPLE_COPY);
     if (status == RH_OK)
         status = copy_ranges(move, err);
     rh_undo_close(move->undo);

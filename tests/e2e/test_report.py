@@ -251,6 +251,22 @@ def test_speed_is_recorded(rehome, vault_tree, tmp_path):
 # --- files and signatures ---
 
 
+def test_speed_into_an_archive_is_recorded(rehome, vault_tree, tmp_path):
+    key = tmp_path / "seal.key"
+    key.write_text("42" * 32)
+    key.chmod(0o600)
+    plan = tmp_path / "plan.hcl"
+    plan.write_text(f'plan "p" {{ state_dir = "{tmp_path}/state" }}\n'
+                    f'move "m" {{\n  source "file" {{ path = "{vault_tree()}" }}\n'
+                    f'  destination "archive" {{\n    path = "{tmp_path}/vault.archive"\n    key_file = "{key}"\n  }}\n}}\n')
+    rehome("run", plan)
+    move = json.loads(rehome("report", plan).stdout)["moves"][0]
+    copied = [point for point in move["throughput"]["points"] if point["phase"] == "copy"]
+    assert sum(point["records"] for point in copied) == move["counts"]["records"]
+    assert all(move["begun"] <= point["time"] <= move["ended"] for point in copied)
+    assert sum(point["active_us"] for point in copied) < 600_000_000
+
+
 def test_output_is_private_and_whole(rehome, moved, tmp_path):
     out = tmp_path / "report.html"
     out.write_text("old")
