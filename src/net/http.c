@@ -452,5 +452,8 @@ rh_http_fail(const struct rh_http *http, const struct rh_http_call *call, struct
     err->retry = call->result == RH_HTTP_NOT_SENT ? RH_RETRY_LATER : RH_RETRY_RECONNECT;
     if (call->code == CURLE_COULDNT_CONNECT || call->code == CURLE_COULDNT_RESOLVE_HOST)
         rh_error_hint(err, "check that the server runs and that address is right; --retry 5m waits longer for it");
+    else if (http->peer->tls != RH_HTTP_PLAIN && (call->code == CURLE_SEND_ERROR || call->code == CURLE_RECV_ERROR))
+        rh_error_hint(err, "if it happens at once and always, the server may not take our certificate: see cert_file, "
+                           "key_file and the server's log");
     return status;
 }

@@ -267,7 +267,7 @@ class Server:
 
 
 @functools.lru_cache(maxsize=None)
-def _missing(kind):
+def missing_server(kind):
     """Why a server of this kind can't be had; '' when it can."""
     done = subprocess.run([TOP / "tests/servers" / kind, "have"], capture_output=True, check=False)
     return "" if done.returncode == 0 else done.stderr.decode(errors="replace").strip() or "no words"
@@ -277,7 +277,7 @@ def _missing(kind):
 def server(request):
     """A server for the module's tests; conftest.py says which tests get which kinds."""
     kind = getattr(request, "param", "mariadb")
-    if why := _missing(kind):
+    if why := missing_server(kind):
         pytest.skip(f"no {kind} server to be had: {why}")
     if kind == "consul":
         from consullib import ConsulServer  # which needs this file
