@@ -28,6 +28,7 @@ class ConsulServer:
         try:
             self._call(verb, *options)
         except BaseException:
+            subprocess.run([self.script, "stop", self.dir], check=False, timeout=TIMEOUT)
             shutil.rmtree(self.dir, ignore_errors=True)
             raise
         self.env = {}
