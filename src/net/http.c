@@ -116,7 +116,7 @@ static size_t got_body(char *data, size_t size, size_t count, void *user)
     }
     size_t have = strlen(call->said), room = sizeof call->said - 1 - have;
     for (size_t i = 0; i < bytes && room; i++, room--)
-        call->said[have++] = data[i] ? data[i] : ' ';
+        call->said[have++] = (char)(data[i] ? data[i] : ' ');
     call->said[have] = '\0';
     return bytes;
 }
