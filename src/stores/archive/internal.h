@@ -37,6 +37,7 @@ struct archive_session {
     char name[NAME_MAX + 1];
     char partial_name[NAME_MAX + 1], before_name[NAME_MAX + 1];
     struct rh_buf replaces; /* stamp of what the commit may replace; empty: nothing may be there */
+    uint64_t flowing; /* bytes put since the kernel was last told to write them out */
     bool begun;
 };
 
