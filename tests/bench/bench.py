@@ -27,7 +27,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PAIRS = ["file-mysql", "mysql-file", "mysql-mysql", "file-file", "file-consul"]
+PAIRS = ["file-mysql", "mysql-file", "mysql-mysql", "file-file", "file-consul", "file-archive", "archive-file", "archive-archive"]
 SIZES = {"1k": (1024, 100_000), "64k": (65536, 10_000)}
 VERIFY_GOAL = {"mysql-mysql": 25, "file-mysql": 60, "file-file": 120}
 COPIER_GOAL = {("mysql", "1k"): 10, ("mysql", "64k"): 2, ("consul", "1k"): 3}  # destination, size
@@ -228,6 +228,9 @@ class Bench:
 
     def drop_data(self, name):
         shutil.rmtree(self.path(name), ignore_errors=True)
+        if os.path.exists(self.path(name + ".archive")):
+            os.unlink(self.path(name + ".archive"))
+        shutil.rmtree(self.path("make-state"), ignore_errors=True)
         if os.path.exists(self.path(name + ".sql")):
             os.unlink(self.path(name + ".sql"))
             self.servers["source"].sql(f"DROP TABLE IF EXISTS vault.{name}")
@@ -237,11 +240,50 @@ class Bench:
         if "consul" in pair:
             self.consul.fresh()
         shutil.rmtree(self.path("out"), ignore_errors=True)
+        if os.path.exists(self.path("out.archive")):
+            os.unlink(self.path("out.archive"))
         shutil.rmtree(self.path("state"), ignore_errors=True)
         self.servers["destination"].sql("DROP DATABASE IF EXISTS vault")
         for server in self.servers.values():
             server.settle()
         os.sync()
+
+    # --- archives and their yardsticks ---
+
+    def archive(self, name):
+        """The stanza of an archive; the source's is made once, from the tree of that name."""
+        key = self.path("archive.key")
+        if not os.path.exists(key):
+            with open(os.open(key, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as out:
+                out.write(os.urandom(32))
+        return f'"archive" {{ path = "{self.path(name)}" key_file = "{key}" }}'
+
+    def make_archive(self, data):
+        if os.path.exists(self.path(data + ".archive")):
+            return
+        with open(self.path("make.plan"), "w") as plan:
+            plan.write(f'plan "make-{data}" {{\n  state_dir = "{self.path("make-state")}"\n}}\nmove "all" {{\n  marker = "none"\n'
+                       f'  source "file" {{ path = "{self.path(data)}" }}\n  destination {self.archive(data + ".archive")}\n}}\n')
+        subprocess.run([self.rehome, "run", "-q", self.path("make.plan")], check=True)
+
+    def raw_write(self, size):
+        """Seconds for so many bytes to the disk: written and fsync'd, by nobody clever."""
+        block = os.urandom(1 << 20)
+        start = time.monotonic()
+        fd = os.open(self.path("raw"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for _ in range(max(1, size >> 20)):
+            os.write(fd, block)
+        os.fsync(fd)
+        os.close(fd)
+        seconds = time.monotonic() - start
+        os.unlink(self.path("raw"))
+        return seconds
+
+    def cipher_rate(self):
+        """Bytes a second that `openssl speed` says of AES-256-GCM on one core."""
+        said = subprocess.run(["openssl", "speed", "-elapsed", "-seconds", "1", "-bytes", "65536", "-evp", "aes-256-gcm"],
+                              capture_output=True, check=True, text=True).stdout
+        return float(re.search(r"^AES-256-GCM\s+([\d.]+)k", said, re.M | re.I).group(1)) * 1000
 
     # --- contestants ---
 
@@ -250,6 +292,8 @@ class Bench:
             return self.servers[side].stanza(data if side == "source" else "vault")
         if kind == "consul":
             return self.consul.stanza()
+        if kind == "archive":
+            return self.archive(data + ".archive" if side == "source" else "out.archive")
         return f'"file" {{ path = "{self.path(data if side == "source" else "out")}" }}'
 
     def place(self, kind, side, data):
@@ -304,11 +348,14 @@ class Bench:
     def case(self, pair, size_name, size, entries):
         data, sample = f"d{size_name}", f"s{size_name}"
         self.make_data(data, size, entries)
+        copier = not self.args.no_copier and "archive" not in pair  # an archive has no single Put
+        if pair.startswith("archive"):
+            self.make_archive(data)
         times = {"off": [], "on": [], "bulk": [], "copier10": []}
         sampled = {}
         peak = 0
         base = self.checked(pair, data)[1]
-        if not self.args.quick and not self.args.no_copier:
+        if not self.args.quick and copier:
             self.make_data(sample, size, entries // SAMPLE)
         for turn in range(self.args.runs):
             for mode in ("off", "on"):
@@ -317,13 +364,16 @@ class Bench:
                 peak = max(peak, high)
             if pair.endswith("mysql"):
                 times["bulk"].append(self.bulk(data))
-            if not self.args.no_copier and not sampled.get(10):
+            if pair.endswith("archive"):
+                self.fresh()
+                times.setdefault("raw", []).append(self.raw_write(size * entries))
+            if copier and not sampled.get(10):
                 seconds, sampled[10] = self.copier_times(pair, data, sample, 10, 1) if turn == 0 else \
                     ([self.keycopy(pair, data, 10)], False)
                 times["copier10"] += seconds
             say(f"  {pair} {size_name} turn {turn + 1}: " +
                 ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times.items() if v))
-        for parallel in () if self.args.no_copier else (1, 128):
+        for parallel in (1, 128) if copier else ():
             times[f"copier{parallel}"], sampled[parallel] = self.copier_times(pair, data, sample, parallel, 1)
             say(f"  {pair} {size_name} copier at {parallel}: {times[f'copier{parallel}'][-1]:.2f} s")
         result = {"pair": pair, "size": size, "entries": entries, "seconds": times,
@@ -351,6 +401,12 @@ class Bench:
             value = ratio("off", "bulk")
             self.goal(f"{label}: time over the bulk load's", f"<= {BULK_GOAL}", value, value <= BULK_GOAL,
                       f"{value:.2f}")
+        if pair.endswith("archive"):
+            size = result["size"] * result["entries"]
+            limit = min(size / statistics.median(times["raw"]), self.cipher_rate())
+            value = size / statistics.median(times["off"]) / limit
+            self.goal(f"{label}: of the disk's or the cipher's speed", ">= 0.5", value, value >= 0.5,
+                      f"{value:.2f} of {limit / 1e6:.0f} MB/s")
         added = (ratio("on", "off") - 1) * 100
         limit = VERIFY_GOAL.get(pair)
         self.goal(f"{label}: verification adds", f"<= {limit} %" if limit else "-", added,
