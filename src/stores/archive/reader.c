@@ -290,9 +290,9 @@ static enum rh_status seek(struct archive_walk *walk, struct rh_bytes key, struc
     uint64_t at = reader->head.datasets[walk->dataset].root;
     unsigned wanted = ARCHIVE_LEVELS;
     for (;;) {
-        unsigned level;
-        uint32_t count;
-        struct entry entry;
+        unsigned level = 0;
+        uint32_t count = 0;
+        struct entry entry = {0};
         enum rh_status status = read_block(reader, at, &level, &count, err);
         if (status == RH_OK && wanted != ARCHIVE_LEVELS && level != wanted)
             status = corrupt(err, "an index block is of another level", at);
