@@ -4,10 +4,13 @@
 
   tests/bench/bench.py [--quick] [--runs N] [--only LIST] [--sizes LIST] [--million] [--json FILE]
 
-Servers are private MariaDBs, and a Consul, at their default durability (tests/servers), reached over TCP with TLS by all that
-take part. Data: 100,000 entries of 1 KiB and 10,000 of 64 KiB in Vault's own layout. Every run begins with an
+Servers are private MariaDBs and PostgreSQLs, and a Consul, at their default durability (tests/servers), reached over TCP
+with TLS by all that take part. Data: 100,000 entries of 1 KiB and 10,000 of 64 KiB in Vault's own layout. Every run begins with an
 empty destination, servers without dirty pages and a synced disk. The contestants take turns, and a ratio is that of one
 turn; what is printed is the median of the turns.
+
+The bulk load is one client with the rows in the server's own form: multi-row INSERTs for MariaDB, psql's \\copy in binary
+format for PostgreSQL, into a table that has its indexes.
 
 The copier (tests/tools/keycopy.c) does one Get and one Put per key, as Vault's command does. Where it would take
 longer than a minute it gets a tenth of the entries and its time is multiplied by ten; such times have a '~'.
@@ -21,16 +24,19 @@ import re
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PAIRS = ["file-mysql", "mysql-file", "mysql-mysql", "file-file", "file-consul", "file-archive", "archive-file", "archive-archive"]
+PAIRS = ["file-mysql", "mysql-file", "mysql-mysql", "file-file", "file-consul", "file-archive", "archive-file", "archive-archive",
+         "file-postgresql", "mysql-postgresql"]
 SIZES = {"1k": (1024, 100_000), "64k": (65536, 10_000)}
 VERIFY_GOAL = {"mysql-mysql": 25, "file-mysql": 60, "file-file": 120}
-COPIER_GOAL = {("mysql", "1k"): 10, ("mysql", "64k"): 2, ("consul", "1k"): 3}  # destination, size
+COPIER_GOAL = {("mysql", "1k"): 10, ("mysql", "64k"): 2, ("consul", "1k"): 3, ("postgresql", "1k"): 10,
+               ("postgresql", "64k"): 2}  # destination, size
 BULK_GOAL = 1.5
 MEMORY_GOAL = 64 * 1024  # KiB
 MEMORY_SPREAD = 4 * 1024  # "the same": what two runs of one plan differ by
@@ -70,6 +76,8 @@ def timed(command, **kwargs):
 class Server:
     """A private MariaDB of the benchmark's own."""
 
+    dump = ".sql"  # a data set in the form of its bulk load
+
     def __init__(self, work, name):
         self.dir = os.path.join(work, name)
         self.call("start", "--option=innodb-log-file-size=96M")
@@ -102,6 +110,16 @@ class Server:
                 last, since = dirty, time.monotonic()
             time.sleep(0.02)
         self.sql("SET GLOBAL innodb_max_dirty_pages_pct=DEFAULT")
+
+    def load(self, path):
+        """The command of the bulk load, and what it reads."""
+        return self.client(), path + self.dump
+
+    def empty(self):
+        self.sql("DROP DATABASE IF EXISTS vault")
+
+    def drop(self, table):
+        self.sql(f"DROP TABLE IF EXISTS vault.{table}")
 
     def place(self, table):
         return ("mysql:127.0.0.1:{MYSQL_PORT}:{MYSQL_USER}:{MYSQL_PASSWORD_FILE}:{MYSQL_CA}:vault:".format(**self.env)
@@ -151,6 +169,54 @@ class Consul:
   }}""".format(**self.env)
 
 
+class PgServer:
+    """A private PostgreSQL of the benchmark's own."""
+
+    dump = ".copy"
+
+    def __init__(self, work, name):
+        self.dir = os.path.join(work, name)
+        self.call("start")
+        with open(os.path.join(self.dir, "env")) as env:
+            self.env = dict(line.strip().split("=", 1) for line in env if "=" in line)
+        with open(self.env["PG_PASSWORD_FILE"]) as file:
+            self.password = file.read().strip()
+
+    def call(self, verb, *more):
+        subprocess.run([f"{ROOT}/tests/servers/postgresql", verb, self.dir, *more], check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL)
+
+    def settle(self):
+        self.call("sql", "CHECKPOINT")
+
+    def load(self, path):
+        """psql's own COPY into the table `vault` with its indexes, as the account and over TLS."""
+        make = ('CREATE TABLE vault (parent_path TEXT COLLATE "C" NOT NULL, path TEXT COLLATE "C", key TEXT COLLATE "C", '
+                "value BYTEA, PRIMARY KEY (path, key)); CREATE INDEX vault_idx ON vault (parent_path)")
+        where = ("host=127.0.0.1 port={PG_PORT} user={PG_USER} dbname={PG_DATABASE} sslmode=verify-full sslrootcert={PG_CA}"
+                 .format(**self.env))
+        return ["env", "PGPASSWORD=" + self.password, "psql", "-Xq", where, "-c", make, "-c",
+                "\\copy vault FROM STDIN (FORMAT binary)"], path + self.dump
+
+    def empty(self):
+        self.call("sql", "DROP TABLE IF EXISTS vault")
+
+    def place(self, table):
+        return ("postgresql:127.0.0.1:{PG_PORT}:{PG_USER}:{PG_PASSWORD_FILE}:{PG_CA}:{PG_DATABASE}:".format(**self.env)
+                + table)
+
+    def stanza(self, table):
+        return """"postgresql" {{
+    connection_url = "postgres://{PG_USER}@127.0.0.1:{PG_PORT}/{PG_DATABASE}"
+    password_file = "{PG_PASSWORD_FILE}"
+    tls {{ ca_file = "{PG_CA}" }}
+    table = "{table}"
+  }}""".format(table=table, **self.env)
+
+
+SERVERS = {"mysql": Server, "postgresql": PgServer}
+
+
 def sql_text(data):
     for byte, text in ((b"\\", b"\\\\"), (b"'", b"\\'"), (b"\0", b"\\0"), (b"\n", b"\\n"), (b"\r", b"\\r")):
         data = data.replace(byte, text)
@@ -184,6 +250,19 @@ def write_dump(tree, path, table):
             out.write(b"INSERT INTO " + table.encode() + b" VALUES " + b",".join(rows) + b";\n")
 
 
+def write_copy(tree, path):
+    """The tree in COPY's binary format."""
+    with open(path, "wb") as out:
+        out.write(b"PGCOPY\n\377\r\n\0" + struct.pack(">II", 0, 0))
+        for key, value in sorted(tree_records(tree)):
+            folder, slash, name = key.rpartition(b"/")
+            parent = b"/" + folder.rpartition(b"/")[0] + b"/" if b"/" in folder else b"/" if slash else b""
+            out.write(struct.pack(">h", 4))
+            for field in (parent, b"/" + folder + slash, name, value):
+                out.write(struct.pack(">i", len(field)) + field)
+        out.write(struct.pack(">h", -1))
+
+
 class Bench:
     def __init__(self, args):
         self.args = args
@@ -201,8 +280,10 @@ class Bench:
         return os.path.join(self.work, *names)
 
     def start(self):
-        for name in ("source", "destination"):
-            self.servers[name] = Server(self.work, name)
+        for pair in self.args.only:
+            for side, kind in zip(("source", "destination"), pair.split("-")):
+                if kind in SERVERS and (side, kind) not in self.servers:
+                    self.servers[side, kind] = SERVERS[kind](self.work, f"{side}-{kind}")
 
     def stop(self):
         self.consul.stop()
@@ -222,18 +303,24 @@ class Bench:
         say(f"making {entries} entries of {size} bytes ...")
         subprocess.run([f"{self.build}/tests/tools/vault-tree", self.path(name), "--entries", str(entries), "--size",
                         str(size)], check=True, stdout=subprocess.DEVNULL)
-        write_dump(self.path(name), self.path(name + ".sql"), name)
-        with open(self.path(name + ".sql"), "rb") as dump:
-            subprocess.run(self.servers["source"].client(), stdin=dump, check=True)
+        if any(kind == "mysql" for _, kind in self.servers):
+            write_dump(self.path(name), self.path(name + ".sql"), name)
+        if any(kind == "postgresql" for _, kind in self.servers):
+            write_copy(self.path(name), self.path(name + ".copy"))
+        if ("source", "mysql") in self.servers:
+            with open(self.path(name + ".sql"), "rb") as dump:
+                subprocess.run(self.servers["source", "mysql"].client(), stdin=dump, check=True)
 
     def drop_data(self, name):
         shutil.rmtree(self.path(name), ignore_errors=True)
         if os.path.exists(self.path(name + ".archive")):
             os.unlink(self.path(name + ".archive"))
         shutil.rmtree(self.path("make-state"), ignore_errors=True)
-        if os.path.exists(self.path(name + ".sql")):
-            os.unlink(self.path(name + ".sql"))
-            self.servers["source"].sql(f"DROP TABLE IF EXISTS vault.{name}")
+        for dump in (".sql", ".copy"):
+            if os.path.exists(self.path(name + dump)):
+                os.unlink(self.path(name + dump))
+        if ("source", "mysql") in self.servers:
+            self.servers["source", "mysql"].drop(name)
 
     def fresh(self, pair=""):
         """Empty destinations, nothing under way."""
@@ -243,7 +330,9 @@ class Bench:
         if os.path.exists(self.path("out.archive")):
             os.unlink(self.path("out.archive"))
         shutil.rmtree(self.path("state"), ignore_errors=True)
-        self.servers["destination"].sql("DROP DATABASE IF EXISTS vault")
+        for (side, _), server in self.servers.items():
+            if side == "destination":
+                server.empty()
         for server in self.servers.values():
             server.settle()
         os.sync()
@@ -288,8 +377,8 @@ class Bench:
     # --- contestants ---
 
     def stanza(self, kind, side, data):
-        if kind == "mysql":
-            return self.servers[side].stanza(data if side == "source" else "vault")
+        if kind in SERVERS:
+            return self.servers[side, kind].stanza(data if side == "source" else "vault")
         if kind == "consul":
             return self.consul.stanza()
         if kind == "archive":
@@ -297,8 +386,8 @@ class Bench:
         return f'"file" {{ path = "{self.path(data if side == "source" else "out")}" }}'
 
     def place(self, kind, side, data):
-        if kind == "mysql":
-            return self.servers[side].place(data if side == "source" else "vault")
+        if kind in SERVERS:
+            return self.servers[side, kind].place(data if side == "source" else "vault")
         if kind == "consul":
             return self.consul.place()
         return "file:" + self.path(data if side == "source" else "out")
@@ -329,10 +418,11 @@ class Bench:
         return timed([f"{self.build}/tests/tools/keycopy", self.place(source, "source", data),
                       self.place(destination, "destination", data), "--parallel", str(parallel)])[0]
 
-    def bulk(self, data):
-        self.fresh()
-        with open(self.path(data + ".sql"), "rb") as dump:
-            return timed(self.servers["destination"].client(), stdin=dump)[0]
+    def bulk(self, pair, data):
+        self.fresh(pair)
+        command, path = self.servers["destination", pair.split("-")[1]].load(self.path(data))
+        with open(path, "rb") as dump:
+            return timed(command, stdin=dump)[0]
 
     # --- one case ---
 
@@ -362,8 +452,8 @@ class Bench:
                 seconds, high = self.ours(pair, data, mode == "on")
                 times[mode].append(seconds)
                 peak = max(peak, high)
-            if pair.endswith("mysql"):
-                times["bulk"].append(self.bulk(data))
+            if pair.split("-")[1] in SERVERS:
+                times["bulk"].append(self.bulk(pair, data))
             if pair.endswith("archive"):
                 self.fresh()
                 times.setdefault("raw", []).append(self.raw_write(size * entries))
@@ -397,7 +487,7 @@ class Bench:
             value = ratio("copier10", "off")
             self.goal(f"{label}: times the copier at parallelism 10", f">= {wanted}", value, value >= wanted,
                       f"{value:.1f} (with verification {ratio('copier10', 'on'):.1f})")
-        if pair.endswith("mysql"):
+        if pair.split("-")[1] in SERVERS:
             value = ratio("off", "bulk")
             self.goal(f"{label}: time over the bulk load's", f"<= {BULK_GOAL}", value, value <= BULK_GOAL,
                       f"{value:.2f}")
