@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-OTHER_SERVERS = ["consul"]  # besides MariaDB and MySQL, that the fault tests run on
+OTHER_SERVERS = ["consul", "postgresql"]  # besides MariaDB and MySQL, that the fault tests run on
 
 
 def build_dir():

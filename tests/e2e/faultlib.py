@@ -184,9 +184,24 @@ class KvStore(TableStore):
         self.server.must("DELETE", f"/v1/kv/vault/{self.table}/?recurse=true")
 
 
+class PgStore(TableStore):
+    kind = "postgresql"
+
+    def block(self, side):
+        env = self.server.env
+        return (
+            f'{side} "postgresql" {{ connection_url = "postgres://{env["PG_USER"]}@{env["PG_HOST"]}:{self.port or self.server.port}'
+            f'/{env["PG_DATABASE"]}" password_file = "{env["PG_PASSWORD_FILE"]}" '
+            f'table = "{self.table}" tls {{ ca_file = "{env["PG_CA"]}" }} }}'
+        )
+
+    def wipe(self):
+        self.server.sql(f"DROP TABLE IF EXISTS {self.table}")
+
+
 def server_store(server, name="vault", port=None):
     """A store of that name on the server, whichever it is."""
-    return (KvStore if server.kind == "consul" else TableStore)(server, name, port)
+    return {"consul": KvStore, "postgresql": PgStore}.get(server.kind, TableStore)(server, name, port)
 
 
 class Move:

@@ -137,8 +137,8 @@ class Client:
 
 
 class Server:
-    """A private server: "mariadb" or "mysql". The fault tests run on servers of other kinds, too, whose classes (consullib.py)
-    have the same members."""
+    """A private server: "mariadb" or "mysql". The fault tests run on servers of other kinds, too, whose classes (consullib.py,
+    pglib.py) have the same members."""
 
     files = ("MYSQL_PASSWORD_FILE", "MYSQL_CA")  # of the environment, that a move reads
     can = {"null", "container"}  # hold NULL values; have something that a move makes and drops
@@ -283,6 +283,10 @@ def server(request):
         from consullib import ConsulServer  # which needs this file
 
         one = ConsulServer()
+    elif kind == "postgresql":
+        from pglib import PgServer
+
+        one = PgServer()
     else:
         one = Server(kind=kind)
     yield one

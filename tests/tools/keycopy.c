@@ -2,9 +2,11 @@
 /*
  * keycopy SOURCE DESTINATION [--parallel P]: the key-by-key copier the benchmark compares with. It does what Vault's
  * `operator migrate` does: a sorted walk by listing folder after folder, then for each key one Get and one Put by one
- * of P workers; prepared statements and an upsert for MySQL and PostgreSQL, temporary file and rename without fsync for
- * files. No marker, no verification, no resume. file:DIR mysql:HOST:PORT:USER:PASSWORD_FILE:CA_FILE:DATABASE:TABLE (an
- * empty CA_FILE: no TLS) postgresql:HOST:PORT:USER:PASSWORD_FILE:CA_FILE:DATABASE:TABLE
+ * of P workers; prepared statements and an upsert for MySQL and PostgreSQL, temporary file and rename without fsync
+ * for files. No marker, no verification, no resume.
+ *   file:DIR
+ *   mysql:HOST:PORT:USER:PASSWORD_FILE:CA_FILE:DATABASE:TABLE     (an empty CA_FILE: no TLS)
+ *   postgresql:HOST:PORT:USER:PASSWORD_FILE:CA_FILE:DATABASE:TABLE
  *   consul:HOST:PORT:TOKEN_FILE:CA_FILE:PATH                      one GET or PUT per key over a connection that is kept
  * Knowledge: hashicorp/vault command/operator_migrate.go, physical/mysql/mysql.go,
  * physical/postgresql/postgresql.go, sdk/physical/file/file.go.
