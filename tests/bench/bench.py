@@ -176,7 +176,7 @@ class PgServer:
 
     def __init__(self, work, name):
         self.dir = os.path.join(work, name)
-        self.call("start")
+        self.call("start", "--option=max_connections=300")
         with open(os.path.join(self.dir, "env")) as env:
             self.env = dict(line.strip().split("=", 1) for line in env if "=" in line)
         with open(self.env["PG_PASSWORD_FILE"]) as file:
@@ -199,7 +199,7 @@ class PgServer:
                 "\\copy vault FROM STDIN (FORMAT binary)"], path + self.dump
 
     def empty(self):
-        self.call("sql", "DROP TABLE IF EXISTS vault")
+        self.call("sql", "SET client_min_messages = error; DROP TABLE IF EXISTS vault")
 
     def place(self, table):
         return ("postgresql:127.0.0.1:{PG_PORT}:{PG_USER}:{PG_PASSWORD_FILE}:{PG_CA}:{PG_DATABASE}:".format(**self.env)
