@@ -255,6 +255,9 @@ static enum rh_status plan_tls(struct pg_store *store,
     /* with a CA, also the one of the home folder, libpq takes "require" for "verify-ca" */
     if (!status && strcmp(store->sslmode, "require") == 0)
         status = set(store, "sslrootcert", "/nonexistent", err);
+    /* only a certificate that the plan names is shown; libpq's search in the home folder fails where we may not look */
+    if (!status)
+        status = set_default(store, "sslcert", "/nonexistent", err);
     return status;
 }
 
