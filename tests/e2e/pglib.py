@@ -124,11 +124,12 @@ class PgServer:
 
     def revoke(self, right="ALL"):
         """Takes a right of the moves' account away and ends its sessions; how many there were."""
+        ended = self.end_connections()  # first: a scan under way holds a lock on its table
         # an owner could grant it to himself again, so somebody else owns what is there
         self.sql("GRANT USAGE ON SCHEMA public TO vault; ALTER SCHEMA public OWNER TO postgres")
         for name, in self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
             self.sql(f"ALTER TABLE {name} OWNER TO postgres; GRANT ALL ON {name} TO vault; REVOKE {right} ON {name} FROM vault")
-        return self.end_connections()
+        return ended + self.end_connections()
 
     def grant(self):
         self.sql("ALTER SCHEMA public OWNER TO vault")
