@@ -93,7 +93,7 @@ struct archive_index {
 enum rh_status archive_index_make_room(struct archive_index *index, struct archive_out *out, struct rh_error *err);
 enum rh_status archive_index_add(struct archive_index *index,
                                  struct archive_out *out,
-                                 unsigned level,
+                                 unsigned number, /* of the level */
                                  uint64_t offset,
                                  uint64_t ordinal,
                                  struct rh_bytes key,

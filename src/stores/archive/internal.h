@@ -37,7 +37,7 @@ struct archive_session {
     char name[NAME_MAX + 1];
     char partial_name[NAME_MAX + 1], before_name[NAME_MAX + 1];
     struct rh_buf replaces; /* stamp of what the commit may replace; empty: nothing may be there */
-    uint64_t flowing; /* bytes put since the kernel was last told to write them out */
+    uint64_t flowing;       /* bytes put since the kernel was last told to write them out */
     bool begun;
 };
 
@@ -53,8 +53,8 @@ enum rh_status
 archive_partial_commit(struct archive_session *session, enum rh_commit *ret_commit, struct rh_error *err);
 /* Takes the partial file away. */
 void archive_partial_drop(struct archive_session *session);
-enum rh_status archive_facts(struct rh_ctx *ctx, struct rh_session *session, struct rh_facts *ret_facts);
-enum rh_status archive_fingerprint(struct rh_ctx *ctx, struct rh_session *session, struct rh_buf *ret_text);
+enum rh_status archive_facts(struct rh_ctx *ctx, struct rh_session *base, struct rh_facts *ret_facts);
+enum rh_status archive_fingerprint(struct rh_ctx *ctx, struct rh_session *base, struct rh_buf *ret_text);
 extern const struct rh_whole_ops archive_whole_ops;
 
 /* --- driver.c --- */

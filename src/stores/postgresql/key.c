@@ -42,12 +42,12 @@ bool pg_split_matches(struct rh_bytes parent_path, struct rh_bytes path, struct 
 enum rh_status pg_array_begin(struct rh_buf *buf, Oid type, size_t count, struct rh_error *err)
 {
     rh_buf_clear(buf);
-    enum rh_status status;
-    /* dimensions, whether NULLs occur, element type, then length and lower bound */
-    if ((status = rh_buf_u32be(buf, 1, err)) || (status = rh_buf_u32be(buf, 1, err)) ||
-        (status = rh_buf_u32be(buf, type, err)) || (status = rh_buf_u32be(buf, (uint32_t)count, err)))
-        return status;
-    return rh_buf_u32be(buf, 1, err);
+    /* one dimension, NULLs may occur, element type, then length and lower bound */
+    const uint32_t head[] = {1, 1, type, (uint32_t)count, 1};
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < sizeof head / sizeof *head; i++)
+        status = rh_buf_u32be(buf, head[i], err);
+    return status;
 }
 
 enum rh_status pg_array_add(struct rh_buf *buf, const struct rh_bytes *a, struct rh_bytes b, struct rh_error *err)

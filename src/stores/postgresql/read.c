@@ -14,6 +14,8 @@
  * server said so, by a page that is shorter than what was asked for.
  */
 #include "internal.h"
+
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -146,6 +148,7 @@ static enum rh_status ask_folders(struct rh_ctx *ctx, struct pg_scan *scan)
         ask(ctx, scan, scan->ask_to ? "path > $1 AND path < $2" : "path > $1", &params, &scan->page);
     if (status)
         return status;
+    assert(scan->page);
     scan->at = 0;
     scan->end = PQntuples(scan->page->rows);
     scan->folders_more = page_is_full(scan, scan->page);

@@ -126,14 +126,15 @@ static enum rh_status take_host(struct pg_store *store, const struct rh_options 
     const char *host = pg_url_get(url, "host"), *address = pg_url_get(url, "hostaddr"), *port = pg_url_get(url, "port");
     const char *shown = host ? host : address;
     /* libpq's own default without any host is a socket, the Go clients' is the host of that name */
-    if (!shown && !pg_url_get(url, "service") && !getenv("PGHOST")) {
+    const char *env_host = getenv("PGHOST");
+    if (!shown && !pg_url_get(url, "service") && !env_host) {
         shown = "localhost";
         enum rh_status status = set(store, "host", shown, err);
         if (status)
             return status;
     }
     if (!shown)
-        shown = getenv("PGHOST") ? getenv("PGHOST") : "service";
+        shown = env_host ? env_host : "service";
     const char *env_port = getenv("PGPORT");
     snprintf(store->host, sizeof store->host, "%s", shown);
     snprintf(store->port, sizeof store->port, "%s", port ? port : env_port ? env_port : "5432");
