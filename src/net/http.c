@@ -202,8 +202,8 @@ static void set_peer(struct rh_http *http, CURL *easy)
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, http->headers);
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "rehome/" RH_VERSION);
     (void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 128L * 1024);
-    (void)curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
+    (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 32L * 1024);
+    (void)curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 64L * 1024);
     (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(peer->connect_us / 1000));
     (void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)((peer->idle_us + 999999) / 1000000));
