@@ -47,7 +47,8 @@ static enum rh_status rewrite(struct rh_ctx *ctx,
                               uint64_t *ret_index)
 {
     struct cs_call *call = &session->plain;
-    uint64_t index = record->modify_index, flags = record->flags;
+    /* an entry that doesn't change keeps its index, so its flags do: they mean nothing to Vault */
+    uint64_t index = record->modify_index, flags = record->flags + 1;
     rh_buf_clear(&call->target);
     rh_buf_clear(&call->body);
     enum rh_status status = rh_buf_text(&call->target, "/v1/txn", ctx->err);
