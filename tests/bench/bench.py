@@ -353,7 +353,7 @@ class Bench:
         with open(self.path("make.plan"), "w") as plan:
             plan.write(f'plan "make-{data}" {{\n  state_dir = "{self.path("make-state")}"\n}}\nmove "all" {{\n  marker = "none"\n'
                        f'  source "file" {{ path = "{self.path(data)}" }}\n  destination {self.archive(data + ".archive")}\n}}\n')
-        subprocess.run([self.rehome, "run", "-q", self.path("make.plan")], check=True)
+        subprocess.run([self.rehome, "run", "-q", "--log-level", "warn", self.path("make.plan")], check=True)
 
     def raw_write(self, size):
         """Seconds for so many bytes to the disk: written and fsync'd, by nobody clever."""
