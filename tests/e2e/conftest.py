@@ -45,6 +45,10 @@ def pytest_collection_modifyitems(config, items):
             again.append(item)
     config.hook.pytest_deselected(items=again)
     items[:] = [item for item in items if item not in set(again)]
+    # what runs on one server stays together, so that it is started once; the rest of a file, too
+    for item in items:
+        given = item.callspec.params if getattr(item, "callspec", None) else {}
+        item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}-{given.get('server', 'none')}"))
 
 
 @pytest.fixture(scope="session")
