@@ -21,7 +21,7 @@ enum {
     QUEUE_BATCHES = 2, /* read ahead per lane, besides the one being read and the one being written */
     PIPE_BATCHES = QUEUE_BATCHES + 2,
     LANES_DEFAULT = 4,
-    RANGES_PER_LANE = 2,
+    RANGES_PER_LANE = 4,
     NAMED_MOST = 100, /* most records that are named one by one; the rest is counted */
 };
 #define RETRY_DEFAULT_US (30 * 1000 * 1000LL)
