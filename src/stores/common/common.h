@@ -30,6 +30,37 @@ struct rh_scan_start {
 };
 struct rh_scan_start rh_scan_start(struct rh_range range, struct rh_bytes after);
 
+/* The value of a record; NULL for a NULL field. */
+const struct rh_bytes *rh_kv_value(const struct rh_record *record);
+/* Sets every record's outcome. */
+void rh_kv_outcomes(struct rh_batch *batch, enum rh_outcome outcome);
+
+/* --- units of writing: operations are noted, and carried out by commit --- */
+
+enum { RH_UNIT_OPS_MAX = 16 };
+/* A put or remove that waits for commit; the batch is borrowed until then. */
+struct rh_unit_op {
+    struct rh_batch *batch;
+    enum rh_put_mode mode;
+    bool remove;
+};
+/* Part of a driver's session. Nothing is sent before commit, so that end is all that an abort takes. */
+struct rh_unit {
+    bool writing;
+    const struct rh_digest_key *digest;
+    struct rh_unit_op ops[RH_UNIT_OPS_MAX];
+    size_t op_count;
+};
+enum rh_status rh_unit_may_begin(struct rh_ctx *ctx, const struct rh_unit *unit) RH_MUST_USE;
+void rh_unit_begin(struct rh_unit *unit, const struct rh_digest_key *digest);
+/* Notes an operation whose every record must pass the driver's `fits`. */
+enum rh_status
+rh_unit_add(struct rh_ctx *ctx, struct rh_store *store, struct rh_unit *unit, const struct rh_unit_op *op) RH_MUST_USE;
+enum rh_status rh_unit_may_commit(struct rh_ctx *ctx, const struct rh_unit *unit) RH_MUST_USE;
+/* After a failure: no record has an outcome. */
+void rh_unit_forget(const struct rh_unit *unit);
+void rh_unit_end(struct rh_unit *unit);
+
 /* --- TLS --- */
 
 enum rh_tls { RH_TLS_OFF, RH_TLS_UNVERIFIED, RH_TLS_VERIFIED };

@@ -19,6 +19,7 @@
 #include "json.h"
 
 #include <pthread.h>
+#include "common.h"
 #include <rehome/http.h>
 #include <rehome/seal.h>
 #include <rehome/store.h>
@@ -134,13 +135,6 @@ struct cs_chunk {
     bool started, answered;
 };
 
-struct cs_op {
-    struct rh_batch *batch;
-    enum rh_put_mode mode;
-    bool remove;
-};
-enum { CS_OPS_MAX = 16 };
-
 struct cs_session {
     struct rh_session base;
     struct cs_store *store;
@@ -153,11 +147,7 @@ struct cs_session {
     size_t ops_want;   /* keys of the next chunk */
     char tls[128];
     bool scanning;
-    /* a unit of writing */
-    bool writing;
-    const struct rh_digest_key *digest;
-    struct cs_op ops[CS_OPS_MAX];
-    size_t op_count;
+    struct rh_unit unit;
     struct cs_item *items;
     size_t item_capacity;
 };

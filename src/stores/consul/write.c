@@ -35,7 +35,7 @@ struct flight {
 struct unit {
     struct rh_ctx *ctx;
     struct cs_session *session;
-    const struct cs_op *op;
+    const struct rh_unit_op *op;
     struct cs_item *items;
     size_t count, next, most_bytes;
     bool guarded; /* by the marker; not when it is the marker itself that is written */
@@ -154,7 +154,7 @@ static struct rh_bytes value_of(const struct rh_record *record)
 /* The operation of one item. */
 static enum rh_status add_item(const struct unit *unit, struct rh_buf *body, const struct cs_item *item)
 {
-    const struct cs_op *op = unit->op;
+    const struct rh_unit_op *op = unit->op;
     struct rh_error *err = unit->ctx->err;
     bool replace = !op->remove && op->mode == RH_PUT_REPLACE;
     const char *verb = op->remove ? "delete-cas" : replace ? "set" : "cas";
@@ -409,7 +409,7 @@ judge(struct unit *unit, struct cs_item *item, const struct cs_answer *answer, c
         struct rh_record held = {
             .key = record->key, .fields = &field, .field_count = 1, .value_bytes = field.value.size};
         good = (unit->op->remove || !record->expect_absent) &&
-               rh_hash_equal(rh_digest_record(unit->session->digest, RH_KV_DATASET, &held), record->expect);
+               rh_hash_equal(rh_digest_record(unit->session->unit.digest, RH_KV_DATASET, &held), record->expect);
     }
     item->index = found ? found->modify_index : 0;
     item->flags = found ? found->flags : 0;
@@ -478,7 +478,7 @@ static bool has_twins(struct cs_item *items, size_t count)
 /* Looks, sends, and again for what others changed in between. */
 static enum rh_status run_items(struct unit *unit)
 {
-    const struct cs_op *op = unit->op;
+    const struct rh_unit_op *op = unit->op;
     bool compares = op->remove || op->mode == RH_PUT_IF_HASH;
     for (int round = 0; round < ROUNDS_MOST;) {
         enum rh_status status = RH_OK;
@@ -548,42 +548,29 @@ static enum rh_status run_op(struct unit *unit)
     return status;
 }
 
-static void end_unit(struct cs_session *session)
-{
-    session->writing = false;
-    session->op_count = 0;
-    session->digest = NULL;
-}
-
 /* Outcomes of a unit that failed say nothing. */
-static void forget_outcomes(struct cs_session *session)
-{
-    for (size_t i = 0; i < session->op_count; i++)
-        for (size_t j = 0; j < session->ops[i].batch->count; j++)
-            session->ops[i].batch->records[j].outcome = RH_OUTCOME_NONE;
-}
-
 static enum rh_status commit(struct rh_ctx *ctx, struct rh_session *base, enum rh_commit *ret_commit)
 {
     struct cs_session *session = (struct cs_session *)base;
     struct cs_store *store = session->store;
     *ret_commit = RH_COMMIT_NOT_DONE;
-    if (!session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "commit without begin");
+    enum rh_status status = rh_unit_may_commit(ctx, &session->unit);
+    if (status)
+        return status;
     struct unit unit = {.ctx = ctx, .session = session};
     pthread_mutex_lock(&store->lock);
     unit.most_bytes = (size_t)store->body_most - 1; /* the closing bracket */
     pthread_mutex_unlock(&store->lock);
-    enum rh_status status = rh_ctx_check(ctx);
+    status = rh_ctx_check(ctx);
     cs_drop_calls(session);
-    for (size_t i = 0; !status && i < session->op_count; i++) {
-        unit.op = &session->ops[i];
+    for (size_t i = 0; !status && i < session->unit.op_count; i++) {
+        unit.op = &session->unit.ops[i];
         status = run_op(&unit);
         if (is_marker(unit.op->batch))
             cs_fence_forget(store);
     }
     if (status) {
-        forget_outcomes(session);
+        rh_unit_forget(&session->unit);
         if (unit.lost)
             cs_fence_lost(store);
         if (unit.lost || unit.any_done)
@@ -591,7 +578,7 @@ static enum rh_status commit(struct rh_ctx *ctx, struct rh_session *base, enum r
     } else {
         *ret_commit = RH_COMMIT_DONE;
     }
-    end_unit(session);
+    rh_unit_end(&session->unit);
     return status;
 }
 
@@ -600,57 +587,34 @@ begin(struct rh_ctx *ctx, struct rh_session *base, const struct rh_dataset *data
 {
     (void)dataset;
     struct cs_session *session = (struct cs_session *)base;
-    enum rh_status status = rh_ctx_check(ctx);
+    enum rh_status status = rh_unit_may_begin(ctx, &session->unit);
     if (status)
         return status;
-    if (session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "begin inside a unit of writing");
-    session->writing = true;
-    session->digest = digest;
-    session->op_count = 0;
-    return RH_OK;
-}
-
-/* Notes an operation for commit. */
-static enum rh_status add_op(struct rh_ctx *ctx, struct rh_session *base, struct cs_op op)
-{
-    struct cs_session *session = (struct cs_session *)base;
-    enum rh_status status = rh_ctx_check(ctx);
-    if (status)
-        return status;
-    if (!session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "put without begin");
-    if (session->op_count == CS_OPS_MAX)
-        return rh_fail(ctx->err, RH_E_LIMIT, "more than %d batches in one unit of writing", (int)CS_OPS_MAX);
-    if ((op.remove || op.mode == RH_PUT_IF_HASH) && !session->digest)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "comparing without a digest key");
-    struct rh_buf rival = RH_BUF_INIT;
-    for (size_t i = 0; i < op.batch->count; i++) {
-        const struct rh_record *record = &op.batch->records[i];
-        status = fits(base->store, NULL, record->key, op.remove ? 0 : value_of(record).size, &rival, ctx->err);
-        if (!status && !op.remove && record->field_count && record->fields[0].tag == RH_TAG_NULL)
-            status = rh_fail(ctx->err, RH_E_LIMIT, "Consul can't tell NULL from an empty value");
-        if (status)
-            return rh_error_prepend(ctx->err, "writing '%s'", RH_SHOW(record->key));
-    }
-    session->ops[session->op_count++] = op;
+    rh_unit_begin(&session->unit, digest);
     return RH_OK;
 }
 
 static enum rh_status put(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch, enum rh_put_mode mode)
 {
-    return add_op(ctx, base, (struct cs_op){.batch = batch, .mode = mode});
+    struct cs_session *session = (struct cs_session *)base;
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->records[i].field_count && !rh_kv_value(&batch->records[i])) {
+            rh_fail(ctx->err, RH_E_LIMIT, "Consul can't tell NULL from an empty value");
+            return rh_error_prepend(ctx->err, "writing '%s'", RH_SHOW(batch->records[i].key));
+        }
+    return rh_unit_add(ctx, base->store, &session->unit, &(struct rh_unit_op){.batch = batch, .mode = mode});
 }
 
 static enum rh_status remove_batch(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch)
 {
-    return add_op(ctx, base, (struct cs_op){.batch = batch, .remove = true});
+    struct cs_session *session = (struct cs_session *)base;
+    return rh_unit_add(ctx, base->store, &session->unit, &(struct rh_unit_op){.batch = batch, .remove = true});
 }
 
 static void abort_unit(struct rh_session *base)
 {
     /* Nothing was sent before commit. */
-    end_unit((struct cs_session *)base);
+    rh_unit_end(&((struct cs_session *)base)->unit);
 }
 
 const struct rh_write_ops cs_write_ops = {

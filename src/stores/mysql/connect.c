@@ -457,7 +457,7 @@ void my_session_close(struct rh_session *base)
     if (!session)
         return;
     struct my_store *store = session->store;
-    if (session->writing)
+    if (session->unit.writing)
         my_write_ops.abort(base);
     if (session->mysql) {
         set_fd(session, -1);

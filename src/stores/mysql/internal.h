@@ -16,8 +16,7 @@
 #define MY_NAME_SIZE 200 /* an identifier: 64 characters of at most 3 bytes, and a NUL */
 #define MY_LOST_MAX 64
 #define MY_WRITERS_MAX 160U /* more than the lanes that a plan may have */
-#define MY_OPS_MAX 16
-#define MY_GET_KEYS 1000 /* keys asked for in one statement */
+#define MY_GET_KEYS 1000    /* keys asked for in one statement */
 
 /* A connection that was cut while something might have been under way on it. */
 struct my_lost {
@@ -62,13 +61,6 @@ struct my_table {
     uint64_t key_bytes, value_bytes;
 };
 
-/* A put or remove that waits for commit. */
-struct my_op {
-    struct rh_batch *batch;
-    enum rh_put_mode mode;
-    bool remove;
-};
-
 struct my_session {
     struct rh_session base;
     struct my_store *store;
@@ -88,11 +80,7 @@ struct my_session {
     size_t bind_capacity;
     struct my_table table;
     bool scanning;
-    /* a unit of writing */
-    bool writing;
-    const struct rh_digest_key *digest;
-    struct my_op ops[MY_OPS_MAX];
-    size_t op_count;
+    struct rh_unit unit;
     struct rh_record **index; /* a batch's records by key */
     size_t index_capacity;
 };

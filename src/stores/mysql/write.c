@@ -52,12 +52,6 @@ static enum rh_status fits(struct rh_store *base,
 
 /* --- statements --- */
 
-/* The value of a record; NULL for a NULL field. */
-static const struct rh_bytes *value_of(const struct rh_record *record)
-{
-    return record->field_count && record->fields[0].tag != RH_TAG_NULL ? &record->fields[0].value : NULL;
-}
-
 /* Most bytes of one statement, safely below what the server takes. */
 static size_t statement_limit(const struct my_session *session)
 {
@@ -69,7 +63,7 @@ static size_t statement_limit(const struct my_session *session)
 /* Bytes that a record takes in a statement at most: key, value, their lengths and types, and a place in the text. */
 static size_t record_bytes(const struct rh_record *record)
 {
-    const struct rh_bytes *value = value_of(record);
+    const struct rh_bytes *value = rh_kv_value(record);
     return record->key.size + (value ? value->size : 0) + 40;
 }
 
@@ -116,7 +110,7 @@ add_row(struct my_session *session, const struct rh_record *record, size_t row, 
         session->bind_capacity = capacity;
     }
     session->bind[2 * row] = bind_bytes(&record->key);
-    session->bind[2 * row + 1] = bind_bytes(value_of(record));
+    session->bind[2 * row + 1] = bind_bytes(rh_kv_value(record));
     return rh_buf_text(&session->sql, row ? ",(?,?)" : "(?,?)", err);
 }
 
@@ -141,7 +135,7 @@ static enum rh_status send_rows(struct my_session *session, size_t rows, struct 
 static enum rh_status
 insert_long(struct my_session *session, const struct rh_record *record, bool update, struct rh_error *err)
 {
-    const struct rh_bytes *value = value_of(record);
+    const struct rh_bytes *value = rh_kv_value(record);
     enum rh_status status = begin_sql(session, "INSERT INTO", " (vault_key, vault_value) VALUES (?, ?)", err);
     if (!status && update)
         status = rh_buf_text(&session->sql, update_clause, err);
@@ -343,17 +337,11 @@ static void judge_hash(struct my_session *session, struct rh_record *record, con
     struct rh_field copy = *field;
     struct rh_record found = {.key = record->key, .fields = &copy, .field_count = 1, .value_bytes = field->value.size};
     bool equal = !record->expect_absent &&
-                 rh_hash_equal(rh_digest_record(session->digest, RH_KV_DATASET, &found), record->expect);
+                 rh_hash_equal(rh_digest_record(session->unit.digest, RH_KV_DATASET, &found), record->expect);
     record->outcome = equal ? RH_OUTCOME_DONE : RH_OUTCOME_CHANGED;
 }
 
 /* --- one put or remove --- */
-
-static void clear_outcomes(struct rh_batch *batch, enum rh_outcome outcome)
-{
-    for (size_t i = 0; i < batch->count; i++)
-        batch->records[i].outcome = outcome;
-}
 
 /* What wasn't spoken against is done. */
 static void finish_outcomes(struct rh_batch *batch)
@@ -381,7 +369,7 @@ static enum rh_status create_singly(struct rh_ctx *ctx, struct my_session *sessi
 /* create inside a transaction. */
 static enum rh_status do_create(struct rh_ctx *ctx, struct my_session *session, struct rh_batch *batch)
 {
-    clear_outcomes(batch, RH_OUTCOME_NONE);
+    rh_kv_outcomes(batch, RH_OUTCOME_NONE);
     enum rh_status status = look(ctx, session, batch, false, judge_create);
     if (status)
         return status;
@@ -406,7 +394,7 @@ static bool want_done(const struct rh_record *record)
 /* if-hash, inside a transaction: compare under lock, update what fits, insert what should be absent. */
 static enum rh_status do_if_hash(struct rh_ctx *ctx, struct my_session *session, struct rh_batch *batch)
 {
-    clear_outcomes(batch, RH_OUTCOME_NONE);
+    rh_kv_outcomes(batch, RH_OUTCOME_NONE);
     enum rh_status status = look(ctx, session, batch, true, judge_hash);
     for (size_t i = 0; !status && i < batch->count; i++)
         if (batch->records[i].outcome == RH_OUTCOME_NONE && !batch->records[i].expect_absent)
@@ -450,7 +438,7 @@ static enum rh_status delete_done(struct rh_ctx *ctx, struct my_session *session
 /* remove, inside a transaction. */
 static enum rh_status do_remove(struct rh_ctx *ctx, struct my_session *session, struct rh_batch *batch)
 {
-    clear_outcomes(batch, RH_OUTCOME_CHANGED);
+    rh_kv_outcomes(batch, RH_OUTCOME_CHANGED);
     enum rh_status status = look(ctx, session, batch, true, judge_hash);
     return status ? status : delete_done(ctx, session, batch);
 }
@@ -458,14 +446,14 @@ static enum rh_status do_remove(struct rh_ctx *ctx, struct my_session *session, 
 /* replace: last one wins. */
 static enum rh_status do_replace(struct rh_ctx *ctx, struct my_session *session, struct rh_batch *batch)
 {
-    clear_outcomes(batch, RH_OUTCOME_NONE);
+    rh_kv_outcomes(batch, RH_OUTCOME_NONE);
     enum rh_status status = insert_all(ctx, session, batch, &(struct my_insert){.want = want_all, .update = true});
     if (!status)
         finish_outcomes(batch);
     return status;
 }
 
-static enum rh_status do_op(struct rh_ctx *ctx, struct my_session *session, const struct my_op *op)
+static enum rh_status do_op(struct rh_ctx *ctx, struct my_session *session, const struct rh_unit_op *op)
 {
     if (op->remove)
         return do_remove(ctx, session, op->batch);
@@ -492,11 +480,11 @@ static bool may_have_committed(const struct rh_error *err)
 
 /* One statement that commits by itself. RH_EXISTS: a create met existing keys, nothing was written. */
 static enum rh_status
-commit_single(struct rh_ctx *ctx, struct my_session *session, const struct my_op *op, enum rh_commit *ret_commit)
+commit_single(struct rh_ctx *ctx, struct my_session *session, const struct rh_unit_op *op, enum rh_commit *ret_commit)
 {
     struct my_insert how = {.want = want_all, .update = op->mode == RH_PUT_REPLACE};
     ctx->err->native = 0;
-    clear_outcomes(op->batch, RH_OUTCOME_NONE);
+    rh_kv_outcomes(op->batch, RH_OUTCOME_NONE);
     enum rh_status status = insert_all(ctx, session, op->batch, &how);
     if (!status) {
         finish_outcomes(op->batch);
@@ -515,8 +503,8 @@ commit_single(struct rh_ctx *ctx, struct my_session *session, const struct my_op
 static enum rh_status commit_transaction(struct rh_ctx *ctx, struct my_session *session, enum rh_commit *ret_commit)
 {
     enum rh_status status = my_run(session, ctx->err, "writing", "START TRANSACTION");
-    for (size_t i = 0; !status && i < session->op_count; i++)
-        status = do_op(ctx, session, &session->ops[i]);
+    for (size_t i = 0; !status && i < session->unit.op_count; i++)
+        status = do_op(ctx, session, &session->unit.ops[i]);
     if (!status)
         status = rh_ctx_check(ctx);
     if (!status) {
@@ -544,13 +532,13 @@ static enum rh_status commit_transaction(struct rh_ctx *ctx, struct my_session *
 static enum rh_status commit_ops(struct rh_ctx *ctx, struct my_session *session, enum rh_commit *ret_commit)
 {
     enum rh_status status = RH_OK;
-    if (session->op_count == 1 && !session->ops[0].remove && session->ops[0].mode != RH_PUT_IF_HASH &&
-        is_one_statement(session, session->ops[0].batch)) {
-        if (!session->ops[0].batch->count) {
+    if (session->unit.op_count == 1 && !session->unit.ops[0].remove && session->unit.ops[0].mode != RH_PUT_IF_HASH &&
+        is_one_statement(session, session->unit.ops[0].batch)) {
+        if (!session->unit.ops[0].batch->count) {
             *ret_commit = RH_COMMIT_DONE;
             return RH_OK;
         }
-        status = commit_single(ctx, session, &session->ops[0], ret_commit);
+        status = commit_single(ctx, session, &session->unit.ops[0], ret_commit);
         if (status != RH_EXISTS)
             return status;
     }
@@ -564,25 +552,18 @@ static enum rh_status commit_ops(struct rh_ctx *ctx, struct my_session *session,
     return RH_E_STORE;
 }
 
-static void end_unit(struct my_session *session)
-{
-    session->writing = false;
-    session->op_count = 0;
-    session->digest = NULL;
-}
-
 static enum rh_status commit(struct rh_ctx *ctx, struct rh_session *base, enum rh_commit *ret_commit)
 {
     struct my_session *session = (struct my_session *)base;
     *ret_commit = RH_COMMIT_NOT_DONE;
-    if (!session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "commit without begin");
-    enum rh_status status = my_enter(ctx, session);
+    enum rh_status status = rh_unit_may_commit(ctx, &session->unit);
+    if (status)
+        return status;
+    status = my_enter(ctx, session);
     if (!status) {
         status = commit_ops(ctx, session, ret_commit);
         if (rh_failed(status)) {
-            for (size_t i = 0; i < session->op_count; i++)
-                clear_outcomes(session->ops[i].batch, RH_OUTCOME_NONE);
+            rh_unit_forget(&session->unit);
             /* The server may not have noticed yet; the next connection ends the old one first. */
             if (*ret_commit == RH_COMMIT_UNKNOWN || ctx->err->retry == RH_RETRY_RECONNECT) {
                 my_remember_lost(session);
@@ -591,7 +572,7 @@ static enum rh_status commit(struct rh_ctx *ctx, struct rh_session *base, enum r
         }
         status = my_leave(ctx, session, status);
     }
-    end_unit(session);
+    rh_unit_end(&session->unit);
     return status;
 }
 
@@ -600,11 +581,9 @@ begin(struct rh_ctx *ctx, struct rh_session *base, const struct rh_dataset *data
 {
     (void)dataset;
     struct my_session *session = (struct my_session *)base;
-    enum rh_status status = rh_ctx_check(ctx);
+    enum rh_status status = rh_unit_may_begin(ctx, &session->unit);
     if (status)
         return status;
-    if (session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "begin inside a unit of writing");
     if (!session->mysql || !session->table.loaded || !session->table.table_exists || *session->table.wrong ||
         !session->table.transactional) {
         status = my_enter(ctx, session);
@@ -613,50 +592,26 @@ begin(struct rh_ctx *ctx, struct rh_session *base, const struct rh_dataset *data
         if (status)
             return status;
     }
-    session->writing = true;
-    session->digest = digest;
-    session->op_count = 0;
-    return RH_OK;
-}
-
-/* Notes an operation for commit. */
-static enum rh_status add_op(struct rh_ctx *ctx, struct rh_session *base, struct my_op op)
-{
-    struct my_session *session = (struct my_session *)base;
-    enum rh_status status = rh_ctx_check(ctx);
-    if (status)
-        return status;
-    if (!session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "put without begin");
-    if (session->op_count == MY_OPS_MAX)
-        return rh_fail(ctx->err, RH_E_LIMIT, "more than %d batches in one unit of writing", MY_OPS_MAX);
-    if ((op.remove || op.mode == RH_PUT_IF_HASH) && !session->digest)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "comparing without a digest key");
-    struct rh_buf rival = RH_BUF_INIT;
-    for (size_t i = 0; i < op.batch->count; i++) {
-        const struct rh_bytes *value = op.remove ? NULL : value_of(&op.batch->records[i]);
-        status = fits(base->store, NULL, op.batch->records[i].key, value ? value->size : 0, &rival, ctx->err);
-        if (status)
-            return rh_error_prepend(ctx->err, "writing '%s'", RH_SHOW(op.batch->records[i].key));
-    }
-    session->ops[session->op_count++] = op;
+    rh_unit_begin(&session->unit, digest);
     return RH_OK;
 }
 
 static enum rh_status put(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch, enum rh_put_mode mode)
 {
-    return add_op(ctx, base, (struct my_op){.batch = batch, .mode = mode});
+    struct my_session *session = (struct my_session *)base;
+    return rh_unit_add(ctx, base->store, &session->unit, &(struct rh_unit_op){.batch = batch, .mode = mode});
 }
 
 static enum rh_status remove_batch(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch)
 {
-    return add_op(ctx, base, (struct my_op){.batch = batch, .remove = true});
+    struct my_session *session = (struct my_session *)base;
+    return rh_unit_add(ctx, base->store, &session->unit, &(struct rh_unit_op){.batch = batch, .remove = true});
 }
 
 static void abort_unit(struct rh_session *base)
 {
     /* Nothing was sent before commit. */
-    end_unit((struct my_session *)base);
+    rh_unit_end(&((struct my_session *)base)->unit);
 }
 
 const struct rh_write_ops my_write_ops = {

@@ -414,7 +414,7 @@ void pg_session_close(struct rh_session *base)
     struct pg_session *session = (struct pg_session *)base;
     if (!session)
         return;
-    if (session->writing)
+    if (session->unit.writing)
         pg_write_ops.abort(base);
     pg_drop(session);
     rh_buf_done(&session->sql);

@@ -17,7 +17,6 @@
 
 #define PG_NAME_SIZE 64 /* an identifier: at most 63 bytes, and a NUL */
 #define PG_LOST_MAX 64
-#define PG_OPS_MAX 16
 #define PG_PARAMS_MAX 6
 #define PG_VALUE_MAX 0x3fff0000ULL /* a message, a value and a parameter have less than 1 GiB */
 
@@ -78,13 +77,6 @@ struct pg_table {
     const char *remedy;
 };
 
-/* A put or remove that waits for commit. */
-struct pg_op {
-    struct rh_batch *batch;
-    enum rh_put_mode mode;
-    bool remove;
-};
-
 struct pg_session {
     struct rh_session base;
     struct pg_store *store;
@@ -100,11 +92,7 @@ struct pg_session {
     bool joined; /* in a transaction that sees the store's snapshot */
     uint64_t joined_number;
     struct rh_buf sql, text;
-    /* a unit of writing */
-    bool writing;
-    const struct rh_digest_key *digest;
-    struct pg_op ops[PG_OPS_MAX];
-    size_t op_count;
+    struct rh_unit unit;
     struct rh_record **index; /* a batch's records by key */
     size_t index_capacity;
     struct rh_buf arrays[PG_PARAMS_MAX]; /* parameters that are being made */

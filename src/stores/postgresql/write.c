@@ -41,12 +41,6 @@ static enum rh_status fits(struct rh_store *base,
 
 /* --- the rows of a statement --- */
 
-/* The value of a record; NULL for a NULL field. */
-static const struct rh_bytes *value_of(const struct rh_record *record)
-{
-    return record->field_count && record->fields[0].tag != RH_TAG_NULL ? &record->fields[0].value : NULL;
-}
-
 typedef bool want_fn(const struct rh_record *record);
 
 static bool want_all(const struct rh_record *record)
@@ -90,7 +84,7 @@ static enum rh_status make_arrays(
             (status = pg_array_add(&arrays[1], &slash, split.dir, err)) ||
             (status = pg_array_add(&arrays[2], &split.name, nothing, err)) || !values)
             continue;
-        status = pg_array_add(&arrays[3], value_of(record), nothing, err);
+        status = pg_array_add(&arrays[3], rh_kv_value(record), nothing, err);
     }
     *ret_count = count;
     return status;
@@ -147,12 +141,6 @@ static enum rh_status index_batch(struct pg_session *session, struct rh_batch *b
     return RH_OK;
 }
 
-static void set_outcomes(struct rh_batch *batch, enum rh_outcome outcome)
-{
-    for (size_t i = 0; i < batch->count; i++)
-        batch->records[i].outcome = outcome;
-}
-
 /* What wasn't spoken against gets this outcome. */
 static void finish_outcomes(struct rh_batch *batch, enum rh_outcome outcome)
 {
@@ -193,7 +181,7 @@ static enum rh_status copy_row(struct rh_buf *out, const struct rh_record *recor
         (status = pg_array_add(out, split.top ? &nothing : &slash, split.parent, err)) ||
         (status = pg_array_add(out, &slash, split.dir, err)) || (status = pg_array_add(out, &split.name, nothing, err)))
         return status;
-    return pg_array_add(out, value_of(record), nothing, err);
+    return pg_array_add(out, rh_kv_value(record), nothing, err);
 }
 
 /* Hands bytes to the COPY that is under way. */
@@ -297,7 +285,7 @@ insert_absent(struct rh_ctx *ctx, struct pg_session *session, size_t total, enum
 
 static enum rh_status do_create(struct rh_ctx *ctx, struct pg_session *session, struct rh_batch *batch)
 {
-    set_outcomes(batch, RH_OUTCOME_NONE);
+    rh_kv_outcomes(batch, RH_OUTCOME_NONE);
     enum rh_status status = index_batch(session, batch, ctx->err);
     return status ? status : insert_absent(ctx, session, batch->count, RH_OUTCOME_EXISTS);
 }
@@ -315,7 +303,7 @@ static void drop_doubles(struct pg_session *session, size_t count)
 static enum rh_status do_replace(struct rh_ctx *ctx, struct pg_session *session, struct rh_batch *batch)
 {
     size_t count;
-    set_outcomes(batch, RH_OUTCOME_NONE);
+    rh_kv_outcomes(batch, RH_OUTCOME_NONE);
     enum rh_status status = index_batch(session, batch, ctx->err);
     if (status)
         return status;
@@ -328,7 +316,7 @@ static enum rh_status do_replace(struct rh_ctx *ctx, struct pg_session *session,
                        "DO UPDATE SET (parent_path, value) = (EXCLUDED.parent_path, EXCLUDED.value)",
                        false, NULL);
     if (!status)
-        set_outcomes(batch, RH_OUTCOME_DONE);
+        rh_kv_outcomes(batch, RH_OUTCOME_DONE);
     return status;
 }
 
@@ -342,7 +330,7 @@ static bool is_expected(const struct pg_session *session, const struct rh_record
         field.value = pg_cell(rows, row, 1);
     struct rh_record found = {.key = record->key, .fields = &field, .field_count = 1, .value_bytes = field.value.size};
     return !record->expect_absent &&
-           rh_hash_equal(rh_digest_record(session->digest, RH_KV_DATASET, &found), record->expect);
+           rh_hash_equal(rh_digest_record(session->unit.digest, RH_KV_DATASET, &found), record->expect);
 }
 
 /* Locks the rows of the batch's keys; a record whose row holds what it expects becomes DONE for now, one whose row
@@ -386,7 +374,7 @@ static enum rh_status change_done(
 /* if-hash, inside a transaction: compare under lock, update what fits, insert what should be absent. */
 static enum rh_status do_if_hash(struct rh_ctx *ctx, struct pg_session *session, struct rh_batch *batch)
 {
-    set_outcomes(batch, RH_OUTCOME_NONE);
+    rh_kv_outcomes(batch, RH_OUTCOME_NONE);
     enum rh_status status = index_batch(session, batch, ctx->err);
     if (!status)
         status = look(ctx, session, batch->count);
@@ -405,7 +393,7 @@ static enum rh_status do_if_hash(struct rh_ctx *ctx, struct pg_session *session,
 /* remove, inside a transaction. */
 static enum rh_status do_remove(struct rh_ctx *ctx, struct pg_session *session, struct rh_batch *batch)
 {
-    set_outcomes(batch, RH_OUTCOME_NONE);
+    rh_kv_outcomes(batch, RH_OUTCOME_NONE);
     enum rh_status status = index_batch(session, batch, ctx->err);
     if (!status)
         status = look(ctx, session, batch->count);
@@ -416,7 +404,7 @@ static enum rh_status do_remove(struct rh_ctx *ctx, struct pg_session *session, 
                        "t USING unnest($1, $2) AS u(p, k) WHERE t.path = u.p AND t.key = u.k", false);
 }
 
-static enum rh_status do_op(struct rh_ctx *ctx, struct pg_session *session, const struct pg_op *op)
+static enum rh_status do_op(struct rh_ctx *ctx, struct pg_session *session, const struct rh_unit_op *op)
 {
     if (!op->batch->count)
         return RH_OK;
@@ -444,7 +432,7 @@ static enum rh_commit after_failure(struct pg_session *session, const struct rh_
 
 /* One operation that commits by itself. */
 static enum rh_status
-commit_single(struct rh_ctx *ctx, struct pg_session *session, const struct pg_op *op, enum rh_commit *ret_commit)
+commit_single(struct rh_ctx *ctx, struct pg_session *session, const struct rh_unit_op *op, enum rh_commit *ret_commit)
 {
     const long unique = PG_STATE('2', '3', '5', '0', '5');
     ctx->err->native = 0;
@@ -453,7 +441,7 @@ commit_single(struct rh_ctx *ctx, struct pg_session *session, const struct pg_op
     if (op->mode == RH_PUT_CREATE) {
         status = copy_in(ctx, session, op->batch);
         if (!status)
-            set_outcomes(op->batch, RH_OUTCOME_DONE);
+            rh_kv_outcomes(op->batch, RH_OUTCOME_DONE);
     }
     if (op->mode != RH_PUT_CREATE || (status && ctx->err->native == unique))
         status = do_op(ctx, session, op);
@@ -481,8 +469,8 @@ static enum rh_status finish_transaction(struct rh_ctx *ctx, struct pg_session *
 static enum rh_status commit_transaction(struct rh_ctx *ctx, struct pg_session *session, enum rh_commit *ret_commit)
 {
     enum rh_status status = pg_run(ctx, session, "writing", NULL, "BEGIN");
-    for (size_t i = 0; !status && i < session->op_count; i++)
-        status = do_op(ctx, session, &session->ops[i]);
+    for (size_t i = 0; !status && i < session->unit.op_count; i++)
+        status = do_op(ctx, session, &session->unit.ops[i]);
     if (!status)
         status = rh_ctx_check(ctx);
     if (!status)
@@ -493,7 +481,7 @@ static enum rh_status commit_transaction(struct rh_ctx *ctx, struct pg_session *
 
 static enum rh_status commit_ops(struct rh_ctx *ctx, struct pg_session *session, enum rh_commit *ret_commit)
 {
-    const struct pg_op *only = session->op_count == 1 ? &session->ops[0] : NULL;
+    const struct rh_unit_op *only = session->unit.op_count == 1 ? &session->unit.ops[0] : NULL;
     if (only && !only->batch->count) {
         *ret_commit = RH_COMMIT_DONE;
         return RH_OK;
@@ -503,25 +491,18 @@ static enum rh_status commit_ops(struct rh_ctx *ctx, struct pg_session *session,
     return commit_transaction(ctx, session, ret_commit);
 }
 
-static void end_unit(struct pg_session *session)
-{
-    session->writing = false;
-    session->op_count = 0;
-    session->digest = NULL;
-}
-
 static enum rh_status commit(struct rh_ctx *ctx, struct rh_session *base, enum rh_commit *ret_commit)
 {
     struct pg_session *session = (struct pg_session *)base;
     *ret_commit = RH_COMMIT_NOT_DONE;
-    if (!session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "commit without begin");
-    enum rh_status status = pg_enter(ctx, session);
+    enum rh_status status = rh_unit_may_commit(ctx, &session->unit);
+    if (status)
+        return status;
+    status = pg_enter(ctx, session);
     if (!status) {
         status = commit_ops(ctx, session, ret_commit);
         if (rh_failed(status)) {
-            for (size_t i = 0; i < session->op_count; i++)
-                set_outcomes(session->ops[i].batch, RH_OUTCOME_NONE);
+            rh_unit_forget(&session->unit);
             /* the server may not have noticed yet; the next connection ends the old one first */
             if (*ret_commit == RH_COMMIT_UNKNOWN && session->conn) {
                 pg_remember_lost(session);
@@ -533,7 +514,7 @@ static enum rh_status commit(struct rh_ctx *ctx, struct rh_session *base, enum r
             atomic_fetch_add(&session->store->writes, 1);
         status = pg_leave(ctx, session, status);
     }
-    end_unit(session);
+    rh_unit_end(&session->unit);
     return status;
 }
 
@@ -542,11 +523,9 @@ begin(struct rh_ctx *ctx, struct rh_session *base, const struct rh_dataset *data
 {
     (void)dataset;
     struct pg_session *session = (struct pg_session *)base;
-    enum rh_status status = rh_ctx_check(ctx);
+    enum rh_status status = rh_unit_may_begin(ctx, &session->unit);
     if (status)
         return status;
-    if (session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "begin inside a unit of writing");
     if (!session->conn || !session->table.loaded || !session->table.exists ||
         pg_check_shape(session, true, NULL) != RH_OK) {
         status = pg_enter(ctx, session);
@@ -557,50 +536,26 @@ begin(struct rh_ctx *ctx, struct rh_session *base, const struct rh_dataset *data
     }
     if (session->joined)
         pg_snapshot_leave(ctx, session);
-    session->writing = true;
-    session->digest = digest;
-    session->op_count = 0;
-    return RH_OK;
-}
-
-/* Notes an operation for commit. */
-static enum rh_status add_op(struct rh_ctx *ctx, struct rh_session *base, struct pg_op op)
-{
-    struct pg_session *session = (struct pg_session *)base;
-    enum rh_status status = rh_ctx_check(ctx);
-    if (status)
-        return status;
-    if (!session->writing)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "put without begin");
-    if (session->op_count == PG_OPS_MAX)
-        return rh_fail(ctx->err, RH_E_LIMIT, "more than %d batches in one unit of writing", PG_OPS_MAX);
-    if ((op.remove || op.mode == RH_PUT_IF_HASH) && !session->digest)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "comparing without a digest key");
-    struct rh_buf rival = RH_BUF_INIT;
-    for (size_t i = 0; i < op.batch->count; i++) {
-        const struct rh_bytes *value = op.remove ? NULL : value_of(&op.batch->records[i]);
-        status = fits(base->store, NULL, op.batch->records[i].key, value ? value->size : 0, &rival, ctx->err);
-        if (status)
-            return rh_error_prepend(ctx->err, "writing '%s'", RH_SHOW(op.batch->records[i].key));
-    }
-    session->ops[session->op_count++] = op;
+    rh_unit_begin(&session->unit, digest);
     return RH_OK;
 }
 
 static enum rh_status put(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch, enum rh_put_mode mode)
 {
-    return add_op(ctx, base, (struct pg_op){.batch = batch, .mode = mode});
+    struct pg_session *session = (struct pg_session *)base;
+    return rh_unit_add(ctx, base->store, &session->unit, &(struct rh_unit_op){.batch = batch, .mode = mode});
 }
 
 static enum rh_status remove_batch(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch)
 {
-    return add_op(ctx, base, (struct pg_op){.batch = batch, .remove = true});
+    struct pg_session *session = (struct pg_session *)base;
+    return rh_unit_add(ctx, base->store, &session->unit, &(struct rh_unit_op){.batch = batch, .remove = true});
 }
 
 static void abort_unit(struct rh_session *base)
 {
     /* Nothing was sent before commit. */
-    end_unit((struct pg_session *)base);
+    rh_unit_end(&((struct pg_session *)base)->unit);
 }
 
 const struct rh_write_ops pg_write_ops = {
