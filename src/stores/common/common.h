@@ -50,6 +50,8 @@ struct rh_unit {
     const struct rh_digest_key *digest;
     struct rh_unit_op ops[RH_UNIT_OPS_MAX];
     size_t op_count;
+    struct rh_record **index; /* rh_unit_index made it */
+    size_t index_capacity;
 };
 enum rh_status rh_unit_may_begin(struct rh_ctx *ctx, const struct rh_unit *unit) RH_MUST_USE;
 void rh_unit_begin(struct rh_unit *unit, const struct rh_digest_key *digest);
@@ -60,6 +62,10 @@ enum rh_status rh_unit_may_commit(struct rh_ctx *ctx, const struct rh_unit *unit
 /* After a failure: no record has an outcome. */
 void rh_unit_forget(const struct rh_unit *unit);
 void rh_unit_end(struct rh_unit *unit);
+/* Fills unit->index with the batch's records by key, those of equal keys in the batch's order: all writers that go by
+ * it lock rows in one order. */
+enum rh_status rh_unit_index(struct rh_unit *unit, struct rh_batch *batch, struct rh_error *err) RH_MUST_USE;
+void rh_unit_done(struct rh_unit *unit);
 
 /* --- TLS --- */
 

@@ -2,6 +2,8 @@
 /* Units of writing whose operations are noted first and carried out by commit. */
 #include "common.h"
 
+#include <stdlib.h>
+
 const struct rh_bytes *rh_kv_value(const struct rh_record *record)
 {
     return record->field_count && record->fields[0].tag != RH_TAG_NULL ? &record->fields[0].value : NULL;
@@ -68,4 +70,38 @@ void rh_unit_end(struct rh_unit *unit)
     unit->writing = false;
     unit->op_count = 0;
     unit->digest = NULL;
+}
+
+/* Order by key, for qsort. */
+static int by_key(const void *a, const void *b)
+{
+    const struct rh_record *left = *(struct rh_record *const *)a, *right = *(struct rh_record *const *)b;
+    int order = rh_bytes_compare(left->key, right->key);
+    /* of equal keys in the order of the batch: its records lie in one array */
+    return order ? order : left < right ? -1 : left > right;
+}
+
+enum rh_status rh_unit_index(struct rh_unit *unit, struct rh_batch *batch, struct rh_error *err)
+{
+    if (unit->index_capacity < batch->count) {
+        struct rh_record **index = realloc(unit->index, batch->count * sizeof *index);
+        if (!index)
+            return rh_fail_memory(err);
+        unit->index = index;
+        unit->index_capacity = batch->count;
+    }
+    bool sorted = true;
+    for (size_t i = 0; i < batch->count; i++) {
+        unit->index[i] = &batch->records[i];
+        sorted = sorted && (i == 0 || rh_bytes_compare(batch->records[i - 1].key, batch->records[i].key) <= 0);
+    }
+    if (!sorted)
+        qsort(unit->index, batch->count, sizeof *unit->index, by_key);
+    return RH_OK;
+}
+
+void rh_unit_done(struct rh_unit *unit)
+{
+    free(unit->index);
+    *unit = (struct rh_unit){0};
 }

@@ -471,7 +471,7 @@ void my_session_close(struct rh_session *base)
         }
     pthread_mutex_unlock(&store->lock);
     rh_buf_done(&session->sql);
-    free(session->index);
+    rh_unit_done(&session->unit);
     free(session->bind);
     free(session);
 }

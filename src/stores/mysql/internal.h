@@ -81,8 +81,6 @@ struct my_session {
     struct my_table table;
     bool scanning;
     struct rh_unit unit;
-    struct rh_record **index; /* a batch's records by key */
-    size_t index_capacity;
 };
 
 /* --- store.c: options and life of a store --- */

@@ -237,34 +237,13 @@ static bool want_open(const struct rh_record *record)
 
 /* --- looking at what is there, under lock --- */
 
-static int by_key(const void *a, const void *b)
-{
-    return rh_bytes_compare((*(struct rh_record *const *)a)->key, (*(struct rh_record *const *)b)->key);
-}
-
-/* Fills session->index with the batch's records by key. */
-static enum rh_status index_batch(struct my_session *session, struct rh_batch *batch, struct rh_error *err)
-{
-    if (session->index_capacity < batch->count) {
-        struct rh_record **index = realloc(session->index, batch->count * sizeof *index);
-        if (!index)
-            return rh_fail_memory(err);
-        session->index = index;
-        session->index_capacity = batch->count;
-    }
-    for (size_t i = 0; i < batch->count; i++)
-        session->index[i] = &batch->records[i];
-    qsort(session->index, batch->count, sizeof *session->index, by_key);
-    return RH_OK;
-}
-
 /* The first place in the index whose key isn't below `key`. */
 static size_t index_find(const struct my_session *session, size_t count, struct rh_bytes key)
 {
     size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (rh_bytes_compare(session->index[middle]->key, key) < 0)
+        if (rh_bytes_compare(session->unit.index[middle]->key, key) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -286,7 +265,7 @@ static enum rh_status look_some(
     for (size_t i = from; !status && i < to; i++) {
         status = rh_buf_text(&session->sql, i > from ? "," : " WHERE vault_key IN (", ctx->err);
         if (!status)
-            status = my_sql_literal(&session->sql, session->index[i]->key, ctx->err);
+            status = my_sql_literal(&session->sql, session->unit.index[i]->key, ctx->err);
     }
     if (!status)
         status = rh_buf_text(&session->sql, ") FOR UPDATE", ctx->err);
@@ -301,8 +280,9 @@ static enum rh_status look_some(
         struct rh_field field = {.tag = RH_TAG_NULL};
         if (values && row[1])
             field = (struct rh_field){.tag = RH_TAG_BYTES, .value = rh_bytes(row[1], sizes[1])};
-        for (size_t i = index_find(session, count, key); i < count && rh_bytes_equal(session->index[i]->key, key); i++)
-            judge(session, session->index[i], &field);
+        for (size_t i = index_find(session, count, key); i < count && rh_bytes_equal(session->unit.index[i]->key, key);
+             i++)
+            judge(session, session->unit.index[i], &field);
     }
     if (mysql_errno(session->mysql))
         status = my_fail(session, ctx->err, "writing");
@@ -314,7 +294,7 @@ static enum rh_status look_some(
 static enum rh_status
 look(struct rh_ctx *ctx, struct my_session *session, struct rh_batch *batch, bool values, my_judge *judge)
 {
-    enum rh_status status = index_batch(session, batch, ctx->err);
+    enum rh_status status = rh_unit_index(&session->unit, batch, ctx->err);
     for (size_t from = 0; !status && from < batch->count; from += MY_GET_KEYS) {
         size_t to = batch->count - from < MY_GET_KEYS ? batch->count : from + MY_GET_KEYS;
         status = look_some(ctx, session, from, to, batch->count, values, judge);

@@ -421,7 +421,7 @@ void pg_session_close(struct rh_session *base)
     rh_buf_done(&session->text);
     for (size_t i = 0; i < PG_PARAMS_MAX; i++)
         rh_buf_done(&session->arrays[i]);
-    free(session->index);
+    rh_unit_done(&session->unit);
     free(session);
 }
 

@@ -93,8 +93,6 @@ struct pg_session {
     uint64_t joined_number;
     struct rh_buf sql, text;
     struct rh_unit unit;
-    struct rh_record **index; /* a batch's records by key */
-    size_t index_capacity;
     struct rh_buf arrays[PG_PARAMS_MAX]; /* parameters that are being made */
 };
 

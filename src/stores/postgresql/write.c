@@ -7,7 +7,6 @@
  * unknown.
  */
 #include "internal.h"
-#include <stdlib.h>
 
 /* --- limits --- */
 
@@ -63,7 +62,7 @@ static bool want_done(const struct rh_record *record)
 static const struct rh_bytes slash = {.data = (const uint8_t *)"/", .size = 1};
 static const struct rh_bytes nothing = {0};
 
-/* The wanted records of session->index as arrays: parent_path, path, key, value. *ret_count tells how many. */
+/* The wanted records of the unit's index as arrays: parent_path, path, key, value. *ret_count tells how many. */
 static enum rh_status make_arrays(
     struct pg_session *session, size_t total, bool values, want_fn *want, size_t *ret_count, struct rh_error *err)
 {
@@ -71,12 +70,12 @@ static enum rh_status make_arrays(
     struct rh_buf *arrays = session->arrays;
     size_t count = 0;
     for (size_t i = 0; i < total; i++)
-        count += want(session->index[i]);
+        count += want(session->unit.index[i]);
     enum rh_status status = RH_OK;
     for (size_t i = 0; !status && i < (values ? 4U : 3U); i++)
         status = pg_array_begin(&arrays[i], types[i], count, err);
     for (size_t i = 0; !status && i < total; i++) {
-        const struct rh_record *record = session->index[i];
+        const struct rh_record *record = session->unit.index[i];
         if (!want(record))
             continue;
         struct pg_split split = pg_split_key(record->key);
@@ -113,34 +112,6 @@ static enum rh_status run_arrays(struct rh_ctx *ctx,
 
 /* --- a batch by key --- */
 
-static int by_key(const void *a, const void *b)
-{
-    const struct rh_record *left = *(struct rh_record *const *)a, *right = *(struct rh_record *const *)b;
-    int order = rh_bytes_compare(left->key, right->key);
-    /* of equal keys in the order of the batch: its records lie in one array */
-    return order ? order : left < right ? -1 : left > right;
-}
-
-/* Fills session->index with the batch's records by key, so that all writers lock rows in one order. */
-static enum rh_status index_batch(struct pg_session *session, struct rh_batch *batch, struct rh_error *err)
-{
-    if (session->index_capacity < batch->count) {
-        struct rh_record **index = realloc(session->index, batch->count * sizeof *index);
-        if (!index)
-            return rh_fail_memory(err);
-        session->index = index;
-        session->index_capacity = batch->count;
-    }
-    bool sorted = true;
-    for (size_t i = 0; i < batch->count; i++) {
-        session->index[i] = &batch->records[i];
-        sorted = sorted && (i == 0 || rh_bytes_compare(batch->records[i - 1].key, batch->records[i].key) <= 0);
-    }
-    if (!sorted)
-        qsort(session->index, batch->count, sizeof *session->index, by_key);
-    return RH_OK;
-}
-
 /* What wasn't spoken against gets this outcome. */
 static void finish_outcomes(struct rh_batch *batch, enum rh_outcome outcome)
 {
@@ -156,7 +127,7 @@ static size_t find_row(struct pg_session *session, size_t count, struct rh_bytes
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         /* the full key is path without its first byte, then key: compared in two pieces */
-        struct rh_bytes full = session->index[middle]->key, dir = rh_bytes(path.data + 1, path.size - 1);
+        struct rh_bytes full = session->unit.index[middle]->key, dir = rh_bytes(path.data + 1, path.size - 1);
         size_t shared = full.size < dir.size ? full.size : dir.size;
         int order = memcmp(full.data, dir.data, shared);
         if (order == 0)
@@ -271,22 +242,22 @@ insert_absent(struct rh_ctx *ctx, struct pg_session *session, size_t total, enum
     for (int i = 0; i < PQntuples(rows); i++) {
         struct rh_bytes path = pg_cell(rows, i, 0), key = pg_cell(rows, i, 1);
         size_t at = path.size ? find_row(session, total, path, key) : total;
-        while (at < total && session->index[at]->outcome != RH_OUTCOME_NONE)
+        while (at < total && session->unit.index[at]->outcome != RH_OUTCOME_NONE)
             at++;
         if (at == total)
             return rh_fail(ctx->err, RH_E_CORRUPT, "writing failed: the server's answer makes no sense");
-        session->index[at]->outcome = RH_OUTCOME_DONE;
+        session->unit.index[at]->outcome = RH_OUTCOME_DONE;
     }
     for (size_t i = 0; i < total; i++)
-        if (session->index[i]->outcome == RH_OUTCOME_NONE)
-            session->index[i]->outcome = otherwise;
+        if (session->unit.index[i]->outcome == RH_OUTCOME_NONE)
+            session->unit.index[i]->outcome = otherwise;
     return RH_OK;
 }
 
 static enum rh_status do_create(struct rh_ctx *ctx, struct pg_session *session, struct rh_batch *batch)
 {
     rh_kv_outcomes(batch, RH_OUTCOME_NONE);
-    enum rh_status status = index_batch(session, batch, ctx->err);
+    enum rh_status status = rh_unit_index(&session->unit, batch, ctx->err);
     return status ? status : insert_absent(ctx, session, batch->count, RH_OUTCOME_EXISTS);
 }
 
@@ -296,15 +267,15 @@ static enum rh_status do_create(struct rh_ctx *ctx, struct pg_session *session, 
 static void drop_doubles(struct pg_session *session, size_t count)
 {
     for (size_t i = 0; i + 1 < count; i++)
-        if (rh_bytes_equal(session->index[i]->key, session->index[i + 1]->key))
-            session->index[i]->outcome = RH_OUTCOME_CHANGED;
+        if (rh_bytes_equal(session->unit.index[i]->key, session->unit.index[i + 1]->key))
+            session->unit.index[i]->outcome = RH_OUTCOME_CHANGED;
 }
 
 static enum rh_status do_replace(struct rh_ctx *ctx, struct pg_session *session, struct rh_batch *batch)
 {
     size_t count;
     rh_kv_outcomes(batch, RH_OUTCOME_NONE);
-    enum rh_status status = index_batch(session, batch, ctx->err);
+    enum rh_status status = rh_unit_index(&session->unit, batch, ctx->err);
     if (status)
         return status;
     drop_doubles(session, batch->count);
@@ -348,7 +319,7 @@ static enum rh_status look(struct rh_ctx *ctx, struct pg_session *session, size_
         uint64_t number = rh_cursor_u64be(&cur);
         if (!rh_cursor_done(&cur) || number < 1 || number > total)
             return rh_fail(ctx->err, RH_E_CORRUPT, "writing failed: the server's answer makes no sense");
-        struct rh_record *record = session->index[number - 1];
+        struct rh_record *record = session->unit.index[number - 1];
         record->outcome = is_expected(session, record, rows, i) ? RH_OUTCOME_DONE : RH_OUTCOME_CHANGED;
     }
     return status;
@@ -375,7 +346,7 @@ static enum rh_status change_done(
 static enum rh_status do_if_hash(struct rh_ctx *ctx, struct pg_session *session, struct rh_batch *batch)
 {
     rh_kv_outcomes(batch, RH_OUTCOME_NONE);
-    enum rh_status status = index_batch(session, batch, ctx->err);
+    enum rh_status status = rh_unit_index(&session->unit, batch, ctx->err);
     if (!status)
         status = look(ctx, session, batch->count);
     for (size_t i = 0; !status && i < batch->count; i++)
@@ -394,7 +365,7 @@ static enum rh_status do_if_hash(struct rh_ctx *ctx, struct pg_session *session,
 static enum rh_status do_remove(struct rh_ctx *ctx, struct pg_session *session, struct rh_batch *batch)
 {
     rh_kv_outcomes(batch, RH_OUTCOME_NONE);
-    enum rh_status status = index_batch(session, batch, ctx->err);
+    enum rh_status status = rh_unit_index(&session->unit, batch, ctx->err);
     if (!status)
         status = look(ctx, session, batch->count);
     finish_outcomes(batch, RH_OUTCOME_CHANGED);
