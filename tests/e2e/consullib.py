@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 
 from faultlib import Proxy
 from vaultlib import TIMEOUT, TOP
@@ -64,7 +65,11 @@ class ConsulServer:
         raise AssertionError("not reached")
 
     def must(self, method, target, body=None):
+        deadline = time.monotonic() + 10
         status, _, said = self.ask(method, target, body)
+        while status == 500 and time.monotonic() < deadline: # a server that has just come back
+            time.sleep(0.1)
+            status, _, said = self.ask(method, target, body)
         assert status == 200, f"{method} {target}: {status} {said[:300]!r}"
         return said
 

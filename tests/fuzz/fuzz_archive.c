@@ -60,7 +60,7 @@ static void start(void)
     rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
     rh_auto_buf struct rh_buf frame = RH_BUF_INIT;
     struct archive_writer *writer;
-    struct rh_seal_reader *reader;
+    struct rh_seal_reader *reader = NULL;
     must(!archive_writer_new(key, fd, CHUNK, "kv", &archive_kv_dataset, 1, &writer, NULL), "no writer");
     for (int i = 0; i < RECORDS; i++) {
         char name[16];

@@ -17,8 +17,8 @@ static const char *const sayings[] = {
     "connection_url can't be read: its first parameter isn't one of libpq",
     "connection_url can't be read: search_path isn't well-formed",
     "connection_url can't be read: a quote isn't closed",
-    "connection_url can't be read: it is neither postgres://USER:PASSWORD@HOST:PORT/DATABASE nor host=HOST user=USER "
-    "...",
+    ("connection_url can't be read: it is neither postgres://USER:PASSWORD@HOST:PORT/DATABASE nor host=HOST "
+     "user=USER ..."),
     "connection_url: its sslmode isn't one that PostgreSQL has",
     "connection_url: its port isn't a number from 1 to 65535",
     "connection_url: a replication connection is no use here",

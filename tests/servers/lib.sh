@@ -36,9 +36,21 @@ need_packages() {
     command -v "$need_program" > /dev/null 2>&1 || die "'$need_program' is still missing after installing $*"
 }
 
-# A TCP port of 127.0.0.1 that was free a moment ago.
+# A TCP port of 127.0.0.1 that was free a moment ago; below those that the system gives to outgoing connections, which
+# would take it before the server does.
 free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    python3 - << 'PYTHON'
+import random, socket
+while True:
+    port = random.randrange(10000, 32768)
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+        print(port)
+        break
+    except OSError:
+        pass
+PYTHON
 }
 
 # pick_user NAME...   the account servers run as: "" when we aren't root, else the first that exists

@@ -132,8 +132,9 @@ static void test_page_of_odd_documents(void **state)
         "{\"moves\": []}",
         "{\"moves\": [{}]}",
         "{\"moves\": [1, null, \"x\"], \"commands\": 3, \"time\": 5}",
-        "{\"moves\": [{\"name\": [], \"state\": 1, \"source\": 2, \"counts\": [], \"digests\": \"x\", \"history\": "
-        "[1, {\"begun\": 3}], \"throughput\": {\"points\": [{}, {\"active_us\": -5}]}, \"notes\": {}, \"limits\": 1}]}",
+        "{\"moves\": [{\"name\": [], \"state\": 1, \"source\": 2, \"counts\": [], \"digests\": \"x\"}]}",
+        "{\"moves\": [{\"history\": [1, {\"begun\": 3}], \"notes\": {}, \"limits\": 1}]}",
+        "{\"moves\": [{\"throughput\": {\"points\": [{}, {\"active_us\": -5}]}}]}",
     };
     rh_auto_buf struct rh_buf out = RH_BUF_INIT;
     (void)state;

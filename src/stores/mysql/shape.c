@@ -136,6 +136,13 @@ enum rh_status my_table_load(struct my_session *session, struct rh_error *err)
     if (table->table_exists && !*table->wrong &&
         ((status = load_columns(session, err)) || (status = load_index(session, err))))
         return status;
+    /* Rights that go between these looks hide rows and refuse nothing: what then seems of another shape isn't seen. */
+    if (*table->wrong) {
+        status = load_table(session, err);
+        if (rh_failed(status))
+            return status;
+        table->table_exists = status == RH_OK;
+    }
     /* A value longer than a packet can neither be sent at once nor in pieces. */
     if (table->value_bytes > session->max_packet)
         table->value_bytes = session->max_packet;

@@ -53,11 +53,12 @@ static bool is_tls(const char *message)
     return false;
 }
 
-/* Whether a TLS failure is the connection's end and says nothing of certificates. */
+/* Whether a TLS failure says nothing of certificates: the connection's end, or a server on its way up or down. */
 static bool is_cut(const char *message)
 {
     return strstr(message, "EOF detected") || strstr(message, "unexpected eof") || strstr(message, "reset by peer") ||
-           strstr(message, "Broken pipe") || strstr(message, "closed unexpectedly");
+           strstr(message, "Broken pipe") || strstr(message, "closed unexpectedly") ||
+           strstr(message, "error response during SSL exchange");
 }
 
 /* Words for a connection that didn't come about. */
