@@ -97,7 +97,7 @@ class Client:
 
     library = None
 
-    def __init__(self, socket_path):
+    def __init__(self, socket_path, user="root", password=None):
         if not Client.library:
             Client.library = one = ctypes.CDLL("libmariadb.so.3")
             for name in ("mysql_init", "mysql_real_connect", "mysql_store_result"):
@@ -108,7 +108,7 @@ class Client:
         self.handle = ctypes.c_void_p(self.library.mysql_init(None))
         several = 1 << 16  # statements in one query
         done = self.library.mysql_real_connect(
-            self.handle, None, b"root", None, None, 0, os.fsencode(socket_path), ctypes.c_ulong(several)
+            self.handle, None, user.encode(), password and password.encode(), None, 0, os.fsencode(socket_path), ctypes.c_ulong(several)
         )
         assert done, self.error()
 

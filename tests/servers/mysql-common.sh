@@ -8,8 +8,12 @@
 #   template_name          of the folder that keeps an empty data folder for what was asked for ($extra)
 #   make_data DIR LOG      makes that folder
 #   clean_accounts         prints SQL that leaves no account but root
+#   own_option WORD        takes an option that only this server has; 1 when it is none
+#   own_start              what has to be done before the first start
+#   own_accounts           prints SQL for what only this server has
+#   own_verb WORD...       does $verb, where only this server has it; 1 when it is none
 
-usage() { die "usage: tests/servers/$me have|start|stop|kill|restart|sql DIR [OPTION...]"; }
+usage() { die "usage: tests/servers/$me have|start|stop|kill|halt|restart|sql DIR [OPTION...]"; }
 
 # As root over the socket; every server here understands this client.
 admin() { mariadb --no-defaults -uroot --socket="$MYSQL_SOCKET" "$@"; }
@@ -94,6 +98,7 @@ CREATE USER vault@'%' IDENTIFIED BY '$password' $need;
 CREATE USER vaultx@'%' IDENTIFIED BY '$password' REQUIRE X509;
 GRANT ALL ON vault.* TO vault@'%';
 GRANT ALL ON vault.* TO vaultx@'%';
+$(own_accounts)
 SQL
 }
 
@@ -118,7 +123,7 @@ start() {
         --cert=*) cert=${option#--cert=} ;;
         --data=*) data=${option#--data=} ;;
         --option=*) extra="$extra --${option#--option=}" ;;
-        *) die "unknown option '$option'" ;;
+        *) own_option "$option" || die "unknown option '$option'" ;;
         esac
     done
     make_template
@@ -149,6 +154,7 @@ MYSQL_X509_USER=vaultx
 MYSQL_ROOT=root
 MYSQL_PASSWORD_FILE=$dir/password
 ENV
+    own_start
     launch
     make_accounts
 }
@@ -188,6 +194,7 @@ stop)
     rm -rf "$dir/run" "$dir/env" "$dir/args" "$dir/password" "$dir/tls"
     ;;
 kill) end KILL ;;
+halt) end TERM ;;
 restart)
     end TERM
     launch
@@ -201,5 +208,5 @@ sql)
         admin -N -B
     fi
     ;;
-*) usage ;;
+*) own_verb "$@" || usage ;;
 esac
