@@ -71,6 +71,13 @@ enum rh_status rh_seal_writer_add(struct rh_seal_writer *writer,
 enum rh_status
 rh_seal_writer_end(struct rh_seal_writer *writer, struct rh_bytes plain, struct rh_error *err) RH_MUST_USE;
 uint64_t rh_seal_writer_size(const struct rh_seal_writer *writer); /* bytes of the file so far */
+/* Has the writer keep a SHA-256 of all bytes of the file; to be called right after rh_seal_writer_new. */
+enum rh_status rh_seal_writer_hash(struct rh_seal_writer *writer, struct rh_error *err) RH_MUST_USE;
+/* That SHA-256, once the last frame is written. */
+#define RH_SEAL_FILE_HASH_BYTES 32
+enum rh_status rh_seal_writer_hashed(struct rh_seal_writer *writer,
+                                     uint8_t ret_hash[static RH_SEAL_FILE_HASH_BYTES],
+                                     struct rh_error *err) RH_MUST_USE;
 void rh_seal_writer_free(struct rh_seal_writer *writer);
 
 struct rh_seal_reader;

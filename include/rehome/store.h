@@ -220,6 +220,10 @@ struct rh_whole_ops {
                               struct rh_buf *ret_stamp);
     /* What stands now, durably. RH_NOT_FOUND: nothing. RH_E_REFUSED: something that must not be replaced. */
     enum rh_status (*stamp)(struct rh_ctx *ctx, struct rh_session *session, struct rh_buf *ret_stamp);
+    /* A text over every byte, so that a content of ours that was changed in place isn't ours any more: of what the
+     * commit will leave (promised; after promise), or of what stands now, which is read as a whole. RH_NOT_FOUND:
+     * nothing stands. Empty: there is nothing to prove (a pipe). */
+    enum rh_status (*prove)(struct rh_ctx *ctx, struct rh_session *session, bool promised, struct rh_buf *ret_proof);
     /* Keeps what stands now for restore; durable when it returns; may be repeated as long as the same stands. */
     enum rh_status (*save)(struct rh_ctx *ctx, struct rh_session *session);
     /* Takes away what stands and puts back what was saved, or nothing. May be repeated. */

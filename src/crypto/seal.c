@@ -42,6 +42,7 @@ cipher_new(struct rh_seal_keys *keys, bool encrypt, EVP_CIPHER_CTX **ret_ctx, st
 struct rh_seal_writer {
     int fd;
     EVP_CIPHER_CTX *ctx;
+    EVP_MD_CTX *hash;    /* over all that was written; NULL: nobody asked */
     struct rh_buf frame; /* reused */
     uint64_t number, size;
     uint8_t header_hash[RH_SEAL_HASH_BYTES];
@@ -86,6 +87,7 @@ void rh_seal_writer_free(struct rh_seal_writer *writer)
     if (!writer)
         return;
     EVP_CIPHER_CTX_free(writer->ctx);
+    EVP_MD_CTX_free(writer->hash);
     rh_buf_done(&writer->frame);
     free(writer);
 }
@@ -142,6 +144,8 @@ static enum rh_status write_frame(struct rh_seal_writer *writer, struct rh_bytes
     rh_buf_clear(&writer->frame);
     enum rh_status status =
         put_frame(writer->ctx, writer->header_hash, writer->number, last, plain, &writer->frame, err);
+    if (!status && writer->hash && EVP_DigestUpdate(writer->hash, writer->frame.data, writer->frame.size) != 1)
+        status = rh_fail_openssl(err, "hashing a frame");
     if (!status)
         status = rh_write_all(writer->fd, rh_buf_bytes(&writer->frame), err);
     if (status) {
@@ -174,6 +178,29 @@ enum rh_status rh_seal_writer_end(struct rh_seal_writer *writer, struct rh_bytes
 uint64_t rh_seal_writer_size(const struct rh_seal_writer *writer)
 {
     return writer->size;
+}
+
+enum rh_status rh_seal_writer_hash(struct rh_seal_writer *writer, struct rh_error *err)
+{
+    if (writer->number || writer->hash)
+        return rh_fail(err, RH_E_INTERNAL, "hashing a sealed file: it has begun");
+    writer->hash = EVP_MD_CTX_new();
+    /* the header is still in the buffer */
+    if (!writer->hash || EVP_DigestInit_ex(writer->hash, EVP_sha256(), NULL) != 1 ||
+        EVP_DigestUpdate(writer->hash, writer->frame.data, writer->frame.size) != 1)
+        return rh_fail_openssl(err, "hashing a sealed file");
+    return RH_OK;
+}
+
+enum rh_status rh_seal_writer_hashed(struct rh_seal_writer *writer,
+                                     uint8_t ret_hash[static RH_SEAL_FILE_HASH_BYTES],
+                                     struct rh_error *err)
+{
+    if (!writer->hash || !writer->over)
+        return rh_fail(err, RH_E_INTERNAL, "hashing a sealed file: it hasn't ended");
+    if (EVP_DigestFinal_ex(writer->hash, ret_hash, NULL) != 1)
+        return rh_fail_openssl(err, "hashing a sealed file");
+    return RH_OK;
 }
 
 /* --- reading --- */

@@ -4,7 +4,7 @@
  *
  * A whole destination needs no undo log: until its one commit nothing of it shows. What the journal remembers instead,
  * as facts of the move:
- *   whole.ours       stamps of everything we have committed, or were about to, separated by blanks
+ *   whole.ours       everything we have committed, or were about to, separated by blanks: stamp=proof
  *   whole.promised   the stamp of a commit under way; gone once it is known to have happened
  *   whole.committed  the stamp of our last commit
  *   whole.saved      the stamp of what stood before our first commit, which the driver keeps; empty: nothing stood
@@ -13,19 +13,26 @@
  */
 #include "internal.h"
 
-/* Whether a stamp is one of ours. */
-static bool is_ours(struct move_run *move, struct rh_bytes stamp)
+/* The text up to a sign, which is passed over, or to the end. */
+static struct rh_bytes take_until(struct rh_bytes *text, char sign)
+{
+    const uint8_t *found = text->size ? memchr(text->data, sign, text->size) : NULL;
+    const struct rh_bytes part = rh_bytes(text->data, found ? (size_t)(found - text->data) : text->size);
+    const size_t passed = part.size + (found != NULL);
+    *text = rh_bytes(text->data + passed, text->size - passed);
+    return part;
+}
+
+/* Whether a stamp is one of ours; ret_proof (may be NULL) gets its proof. */
+static bool find_ours(struct move_run *move, struct rh_bytes stamp, struct rh_buf *ret_proof)
 {
     rh_auto_buf struct rh_buf ours = RH_BUF_INIT;
     if (stamp.size == 0 || fact_get(move, "whole.ours", &ours, NULL) != RH_OK)
         return false;
-    const uint8_t *at = ours.data, *end = at + ours.size;
-    while (at < end) {
-        const uint8_t *blank = memchr(at, ' ', (size_t)(end - at));
-        const uint8_t *stop = blank ? blank : end;
-        if (rh_bytes_equal(rh_bytes(at, (size_t)(stop - at)), stamp))
-            return true;
-        at = blank ? blank + 1 : end;
+    for (struct rh_bytes rest = rh_buf_bytes(&ours); rest.size;) {
+        struct rh_bytes proof = take_until(&rest, ' ');
+        if (rh_bytes_equal(take_until(&proof, '='), stamp))
+            return !ret_proof || rh_buf_add(ret_proof, proof.data, proof.size, NULL) == RH_OK;
     }
     return false;
 }
@@ -37,6 +44,21 @@ static enum rh_status standing(struct move_run *move, struct rh_buf *ret_stamp, 
     struct rh_ctx ctx = engine_ctx(move->engine, err);
     rh_buf_clear(ret_stamp);
     enum rh_status status = whole_of(side)->stamp(&ctx, side->session, ret_stamp);
+    return status == RH_NOT_FOUND ? RH_OK : side_status(side, err, status);
+}
+
+/* Whether what stands under a stamp of ours is ours to the last byte. */
+static enum rh_status untouched(struct move_run *move, struct rh_bytes stamp, bool *ret_untouched, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_auto_buf struct rh_buf written = RH_BUF_INIT, now = RH_BUF_INIT;
+    *ret_untouched = false;
+    if (!find_ours(move, stamp, &written) || written.size == 0)
+        return RH_OK;
+    enum rh_status status = whole_of(side)->prove(&ctx, side->session, false, &now);
+    if (status == RH_OK)
+        *ret_untouched = rh_bytes_equal(rh_buf_bytes(&written), rh_buf_bytes(&now));
     return status == RH_NOT_FOUND ? RH_OK : side_status(side, err, status);
 }
 
@@ -82,7 +104,7 @@ enum rh_status whole_check(struct move_run *move, bool resuming, struct rh_error
             *err = why;
         return status;
     }
-    const bool ours = move->engine->journal && is_ours(move, rh_buf_bytes(&stamp));
+    const bool ours = move->engine->journal && find_ours(move, rh_buf_bytes(&stamp), NULL);
     if (!ours && whole_of(side)->replaces_all && move->plan->on_conflict != RH_CONFLICT_OVERWRITE)
         check_problem(move, side, RH_E_REFUSED, "exists", (struct rh_bytes){0},
                       "name another file, or say on_conflict = \"overwrite\" in the move",
@@ -128,18 +150,28 @@ static enum rh_status journal_ranges(struct move_run *move, bool done, struct rh
     return status;
 }
 
+/* Adds "stamp=proof" to what is ours. */
+static enum rh_status add_ours(
+    struct move_run *move, struct rh_bytes stamp, struct rh_bytes proof, struct rh_buf *ret_ours, struct rh_error *err)
+{
+    enum rh_status status = fact_get(move, "whole.ours", ret_ours, err);
+    if (status == RH_OK)
+        status = rh_buf_u8(ret_ours, ' ', err);
+    if (status == RH_OK || status == RH_NOT_FOUND)
+        status = rh_buf_add(ret_ours, stamp.data, stamp.size, err);
+    if (status == RH_OK)
+        status = rh_buf_u8(ret_ours, '=', err);
+    return status == RH_OK ? rh_buf_add(ret_ours, proof.data, proof.size, err) : status;
+}
+
 /* One transaction: what is about to be committed, over what. */
-static enum rh_status
-journal_promise(struct move_run *move, struct rh_bytes stamp, struct rh_bytes before, struct rh_error *err)
+static enum rh_status journal_promise(
+    struct move_run *move, struct rh_bytes stamp, struct rh_bytes proof, struct rh_bytes before, struct rh_error *err)
 {
     struct rh_journal *journal = move->engine->journal;
     const char *name = move->plan->name;
     rh_auto_buf struct rh_buf ours = RH_BUF_INIT;
-    enum rh_status status = fact_get(move, "whole.ours", &ours, err);
-    if (status == RH_OK)
-        status = rh_buf_u8(&ours, ' ', err);
-    if (status == RH_OK || status == RH_NOT_FOUND)
-        status = rh_buf_add(&ours, stamp.data, stamp.size, err);
+    enum rh_status status = add_ours(move, stamp, proof, &ours, err);
     if (status == RH_OK)
         status = rh_journal_begin(journal, err);
     if (status != RH_OK)
@@ -194,13 +226,16 @@ static enum rh_status commit_unit(struct move_run *move, struct rh_error *err)
     struct side *side = &move->destination;
     const struct rh_whole_ops *whole = whole_of(side);
     struct rh_ctx ctx = engine_ctx(move->engine, err);
-    rh_auto_buf struct rh_buf before = RH_BUF_INIT, stamp = RH_BUF_INIT, saved = RH_BUF_INIT;
+    rh_auto_buf struct rh_buf before = RH_BUF_INIT, stamp = RH_BUF_INIT, proof = RH_BUF_INIT, saved = RH_BUF_INIT;
     enum rh_status status = standing(move, &before, err);
     if (status == RH_E_REFUSED) /* it wasn't there when the move was checked */
         return foreign(move, err);
     if (status != RH_OK)
         return status;
-    const bool ours = is_ours(move, rh_buf_bytes(&before));
+    bool ours = false;
+    status = untouched(move, rh_buf_bytes(&before), &ours, err);
+    if (status != RH_OK)
+        return status;
     const bool known = fact_get(move, "whole.saved", &saved, NULL) == RH_OK;
     if (before.size && !ours &&
         (move->plan->on_conflict != RH_CONFLICT_OVERWRITE ||
@@ -208,7 +243,9 @@ static enum rh_status commit_unit(struct move_run *move, struct rh_error *err)
         return foreign(move, err);
     status = side_status(side, err, whole->promise(&ctx, move->whole, rh_buf_bytes(&before), &stamp));
     if (status == RH_OK)
-        status = journal_promise(move, rh_buf_bytes(&stamp), rh_buf_bytes(&before), err);
+        status = side_status(side, err, whole->prove(&ctx, move->whole, true, &proof));
+    if (status == RH_OK)
+        status = journal_promise(move, rh_buf_bytes(&stamp), rh_buf_bytes(&proof), rh_buf_bytes(&before), err);
     if (status == RH_OK && before.size && !ours)
         status = side_status(side, err, whole->save(&ctx, move->whole));
     enum rh_commit commit = RH_COMMIT_NOT_DONE;
@@ -277,31 +314,45 @@ static enum rh_status drop_facts(struct move_run *move, struct rh_error *err)
     return status;
 }
 
-/* Something else stands there by now: it stays. */
-static enum rh_status leave(struct move_run *move, struct rh_error *err)
+/* Something else stands there by now: it stays. What was there before our first commit is kept then, and the way back
+ * open, until that is out of its way. */
+static enum rh_status leave(struct move_run *move, bool saved, bool changed, struct rh_error *err)
 {
     const char *address = move->destination.facts.address;
+    const char *what =
+        changed ? "some of its bytes aren't those that the move wrote" : "somebody has replaced it since";
+    char note[128];
+    (void)snprintf(note, sizeof note, "left alone by rollback: %s", what);
     enum rh_status status = rh_journal_notes_clear(move->engine->journal, move->plan->name, "not-ours", err);
     if (status == RH_OK)
-        status = rh_journal_note(move->engine->journal, move->plan->name, "not-ours", rh_bytes_text(address),
-                                 "left alone by rollback: somebody has replaced it since", err);
-    check_say(move, &move->destination, RH_FINDING_RECORD, "not-ours", rh_bytes_text(address),
-              "left alone, somebody has replaced it since: %s", address);
-    return status == RH_OK ? fact_put(move, "rollback.left", "1 left alone", err) : status;
+        status =
+            rh_journal_note(move->engine->journal, move->plan->name, "not-ours", rh_bytes_text(address), note, err);
+    check_say(move, &move->destination, RH_FINDING_RECORD, "not-ours", rh_bytes_text(address), "left alone, %s: %s",
+              what, address);
+    if (status != RH_OK || !saved)
+        return status == RH_OK ? fact_put(move, "rollback.left", "1 left alone", err) : status;
+    rh_fail(err, RH_E_CONFLICT, "putting back what '%s' was: %s", address, what);
+    rh_error_hint(err, "move it away, then 'rehome rollback' puts back what was there before the move; "
+                       "'rehome recover --abandon' gives that up");
+    err->side = RH_SIDE_DESTINATION;
+    return RH_E_CONFLICT;
 }
 
-/* Puts back under the writer's lock. */
-static enum rh_status put_back(struct move_run *move, bool saved, struct rh_error *err)
+/* Puts back under the writer's lock, over a content of ours only if it is as we wrote it. */
+static enum rh_status put_back(struct move_run *move, struct rh_bytes ours, bool saved, struct rh_error *err)
 {
     struct side *side = &move->destination;
     struct rh_session *session = NULL;
     struct rh_ctx ctx = engine_ctx(move->engine, err);
+    bool same = true;
     enum rh_status status = side_session(side, &ctx, RH_ROLE_WRITE, &session);
+    if (status == RH_OK && ours.size)
+        status = untouched(move, ours, &same, err);
     rh_crash_point("rollback");
-    if (status == RH_OK)
+    if (status == RH_OK && same)
         status = side_status(side, err, whole_of(side)->restore(&ctx, session, saved));
     side_session_close(session);
-    return status;
+    return status == RH_OK && !same ? leave(move, saved, true, err) : status;
 }
 
 enum rh_status whole_rollback(struct move_run *move, struct rh_error *err)
@@ -323,7 +374,7 @@ enum rh_status whole_rollback(struct move_run *move, struct rh_error *err)
     if (status == RH_OK)
         status = standing(move, &now, &why);
     if (status == RH_E_REFUSED) /* not even of our kind */
-        return was_committed ? leave(move, err) : RH_OK;
+        return was_committed || saved.size ? leave(move, saved.size > 0, false, err) : RH_OK;
     if (status != RH_OK && rh_failed(why.status) && err)
         *err = why;
     if (status != RH_OK)
@@ -331,11 +382,12 @@ enum rh_status whole_rollback(struct move_run *move, struct rh_error *err)
     if (side->facts.one_pass && was_committed)
         check_say(move, side, RH_FINDING_WARNING, "kept", (struct rh_bytes){0},
                   "what went through the pipe can't be taken back; whoever has it removes it");
-    const bool ours = is_ours(move, rh_buf_bytes(&now)), gone = now.size == 0 && saved.size > 0 && was_committed;
+    const bool ours = find_ours(move, rh_buf_bytes(&now), NULL), gone = now.size == 0 && saved.size > 0;
     if (ours || gone)
-        return put_back(move, saved.size > 0, err);
-    const bool as_before = rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&saved));
-    return was_committed && now.size && !as_before ? leave(move, err) : RH_OK;
+        return put_back(move, rh_buf_bytes(&now), saved.size > 0, err);
+    if (now.size == 0 || rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&saved)))
+        return RH_OK;
+    return was_committed || saved.size ? leave(move, saved.size > 0, false, err) : RH_OK;
 }
 
 enum rh_status whole_forget(struct move_run *move, struct rh_error *err)

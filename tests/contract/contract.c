@@ -870,6 +870,28 @@ static void test_whole_compares_and_sets(void **state)
     }
 }
 
+/* What was promised of every byte holds of what stands after the commit, and of no other content. */
+static void test_whole_proves(void **state)
+{
+    struct open_store *open = *state;
+    const struct rh_whole_ops *whole = target->driver->whole;
+    rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
+    rh_auto_buf struct rh_buf promised = RH_BUF_INIT, proof = RH_BUF_INIT;
+    enum rh_commit commit = RH_COMMIT_NOT_DONE;
+    begin_whole(open, "k", &batch);
+    promise_whole(open);
+    assert_ok(open, whole->prove(&open->ctx, open->writer, true, &promised));
+    assert_ok(open, target->driver->write->commit(&open->ctx, open->writer, &commit));
+    assert_ok(open, whole->prove(&open->ctx, open->writer, false, &proof));
+    assert_true(promised.size > 0);
+    assert_string_equal(rh_buf_cstr(&promised), rh_buf_cstr(&proof));
+    put_one(open, "k", "w", RH_PUT_CREATE);
+    assert_ok(open, whole->prove(&open->ctx, open->writer, false, &proof));
+    assert_string_not_equal(rh_buf_cstr(&promised), rh_buf_cstr(&proof));
+    assert_ok(open, whole->restore(&open->ctx, open->writer, false));
+    assert_int_equal(whole->prove(&open->ctx, open->writer, false, &proof), RH_NOT_FOUND);
+}
+
 static void test_whole_save_and_restore(void **state)
 {
     struct open_store *open = *state;
@@ -955,6 +977,7 @@ int main(int argc, char **argv)
         CASE(test_identity),
         CASE(test_whole_shows_at_commit),
         CASE(test_whole_compares_and_sets),
+        CASE(test_whole_proves),
         CASE(test_whole_save_and_restore),
     };
     int failed = 0, ran = 0;

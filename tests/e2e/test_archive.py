@@ -340,15 +340,87 @@ def test_overwrite_keeps_owner_and_mode(filled, home):
     assert filled.destination.path.stat().st_mode & 0o777 == 0o640
 
 
-def test_rewrapped_is_still_ours(filled, home):
+def flip(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
+
+
+# an archive changed in place
+CHANGES = {
+    "the wrapped key": lambda data: flip(data, chunk_borders(data)[0] - 20),
+    "a frame's head": lambda data: flip(data, chunk_borders(data)[1] + 3),
+    "a record": lambda data: flip(data, chunk_borders(data)[1] + 2000),
+    "a tag": lambda data: flip(data, chunk_borders(data)[2] - 1),
+    "the last byte": lambda data: flip(data, len(data) - 1),
+    "more behind it": lambda data: data + b"\0",
+    "its end cut off": lambda data: data[:-1],
+    "cut at a chunk": lambda data: data[:chunk_borders(data)[2]],
+}
+
+
+def test_rollback_leaves_what_is_not_ours_to_the_last_byte(filled, home):
+    """An archive of ours with other bytes inside isn't removed, nor replaced by what was there before it."""
+    with Cases("rollback of an archive with other bytes inside") as cases:
+        for where, change in CHANGES.items():
+            with cases.one(where):
+                filled.destination.wipe()
+                filled.must(OK)
+                filled.destination.path.write_bytes(change(filled.destination.data()))
+                data = filled.destination.data()
+                filled.must(DESTINATION, "rollback")
+                assert "left alone, some of its bytes" in filled.said, filled.said
+                assert filled.destination.data() == data
+    filled.destination.wipe()
+    filled.must(OK)
+    filled.must(OK, "finish")
+    first = filled.destination.data()
+    over = Move(home / "over", filled.source, filled.destination, on_conflict="overwrite")
+    over.must(OK)
+    data = CHANGES["a record"](over.destination.data())
+    over.destination.path.write_bytes(data)
+    over.must(DESTINATION, "rollback")
+    assert "move it away" in over.said and over.destination.data() == data
+    over.must(DESTINATION, "rollback")
+    over.destination.path.rename(home / "moved-away")
+    over.must(OK, "rollback")
+    assert over.destination.data() == first and over.destination.beside() == []
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_rollback_leaves_a_damaged_one_that_was_only_promised(filled, home, at):
+    """The same where the process died around its commit, and nobody journaled that it happened."""
+    first = ArchiveStore(home / "other.archive")
+    Move(home / "small", filled.source, first).must(OK)
+    filled.destination.path.write_bytes(first.data())
+    over = Move(home / "over", filled.source, filled.destination, on_conflict="overwrite")
+    points = 0
+    while over.do(env={"RH_CRASH_AT": f"archive:{points + 1}"}) == KILLED:
+        points += 1
+        over.must(OK, "rollback")
+    over.must(OK, "rollback")
+    assert over.do(env={"RH_CRASH_AT": f"archive:{points + 1 - at}"}) == KILLED
+    if over.destination.data() == first.data():
+        over.must(OK, "rollback")
+    else:
+        data = CHANGES["a record"](over.destination.data())
+        over.destination.path.write_bytes(data)
+        over.must(DESTINATION, "rollback")
+        assert over.destination.data() == data
+        over.destination.path.unlink()
+        over.must(OK, "rollback")
+    assert over.destination.data() == first.data() and over.destination.beside() == []
+
+
+def test_rollback_leaves_a_rewrapped_one(filled, home):
+    """Somebody has begun to use it: it isn't ours any more."""
     filled.must(OK)
     new = home / "new.key"
     new.write_bytes(OTHER)
     new.chmod(0o600)
     seal("rewrap", "-q", filled.destination.path, "--key-file", filled.destination.key_file, "--new-key-file", new)
     filled.must(DESTINATION, "verify")
-    filled.must(OK, "rollback")
-    assert filled.destination.data() is None
+    rewrapped = filled.destination.data()
+    filled.must(DESTINATION, "rollback")
+    assert filled.destination.data() == rewrapped
 
 
 def test_two_at_once(filled, home):

@@ -126,7 +126,7 @@ static void archive_abort(struct rh_session *base)
     archive_writer_free(session->writer);
     session->writer = NULL;
     archive_partial_drop(session);
-    session->begun = false;
+    session->begun = session->ended = false;
 }
 
 static void archive_session_close(struct rh_session *base)
@@ -518,21 +518,34 @@ static enum rh_status archive_remove(struct rh_ctx *ctx, struct rh_session *base
     return rh_fail(ctx->err, RH_E_REFUSED, "a record can't be taken out of an archive: it is written anew as a whole");
 }
 
+enum rh_status archive_end(struct archive_session *session, struct rh_error *err)
+{
+    if (!session->writer)
+        return rh_fail(err, RH_E_INTERNAL, "writing the archive: not begun");
+    if (session->ended)
+        return RH_OK;
+    enum rh_status status = archive_writer_end(session->writer, err);
+    session->ended = status == RH_OK;
+    return writing((const struct archive_store *)session->base.store, status, err);
+}
+
 static enum rh_status archive_commit(struct rh_ctx *ctx, struct rh_session *base, enum rh_commit *ret_commit)
 {
     struct archive_session *session = (struct archive_session *)base;
     const struct archive_store *store = (struct archive_store *)base->store;
     *ret_commit = RH_COMMIT_NOT_DONE;
-    if (!session->writer)
-        return rh_fail(ctx->err, RH_E_INTERNAL, "writing the archive: not begun");
     enum rh_status status = rh_ctx_check(ctx);
     if (status == RH_OK)
-        status = archive_writer_end(session->writer, ctx->err);
-    if (status == RH_OK && store->path)
+        status = archive_end(session, ctx->err);
+    if (status != RH_OK) {
+        archive_abort(base);
+        return status;
+    }
+    if (store->path)
         status = archive_partial_commit(session, ret_commit, ctx->err);
-    else if (status == RH_OK && fsync(STDOUT_FILENO) != 0 && errno != EINVAL && errno != EROFS)
+    else if (fsync(STDOUT_FILENO) != 0 && errno != EINVAL && errno != EROFS)
         status = rh_fail_errno(ctx->err, errno, "making standard output durable");
-    else if (status == RH_OK)
+    else
         *ret_commit = RH_COMMIT_DONE;
     archive_abort(base); /* what there is of a partial file has its name by now, or goes */
     return writing(store, status, ctx->err);

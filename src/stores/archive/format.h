@@ -147,6 +147,13 @@ enum rh_status archive_writer_next(struct archive_writer *writer, struct rh_erro
 /* Footer and tail; all datasets must have been begun. Nothing is synced. */
 enum rh_status archive_writer_end(struct archive_writer *writer, struct rh_error *err) RH_MUST_USE;
 const struct rh_sum *archive_writer_sum(const struct archive_writer *writer); /* of the dataset under way */
+/* "SIZE:HEX", size and SHA-256 of all bytes of an ended archive; and the same of bytes that were hashed elsewhere. */
+enum rh_status
+archive_writer_proof(struct archive_writer *writer, struct rh_buf *ret_proof, struct rh_error *err) RH_MUST_USE;
+enum rh_status archive_proof(uint64_t size,
+                             const uint8_t hash[static RH_SEAL_FILE_HASH_BYTES],
+                             struct rh_buf *ret_proof,
+                             struct rh_error *err) RH_MUST_USE;
 void archive_writer_free(struct archive_writer *writer);
 
 /* --- reader.c --- */

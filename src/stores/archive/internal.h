@@ -38,7 +38,7 @@ struct archive_session {
     char partial_name[NAME_MAX + 1], before_name[NAME_MAX + 1];
     struct rh_buf replaces; /* stamp of what the commit may replace; empty: nothing may be there */
     uint64_t flowing;       /* bytes put since the kernel was last told to write them out */
-    bool begun;
+    bool begun, ended;      /* ended: the writer has written its last byte */
 };
 
 /* --- place.c --- */
@@ -60,5 +60,7 @@ extern const struct rh_whole_ops archive_whole_ops;
 /* --- driver.c --- */
 /* The session's reader, opened and checked; the archive must hold a key-value store. */
 enum rh_status archive_reader_need(struct archive_session *session, struct archive_reader **ret, struct rh_error *err);
+/* Has the writer write its end, once. */
+enum rh_status archive_end(struct archive_session *session, struct rh_error *err);
 
 #endif

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -104,7 +105,7 @@ static enum rh_status whole_stamp(struct rh_ctx *ctx, struct rh_session *base, s
     return status == RH_OK ? read_stamp(session, session->name, ret_stamp, ctx->err) : status;
 }
 
-/* The stamp of the partial file, from its header. */
+/* The stamp of the partial file, from its header. Its end is written by now, so that all of its bytes are known. */
 static enum rh_status
 whole_promise(struct rh_ctx *ctx, struct rh_session *base, struct rh_bytes replaces, struct rh_buf *ret_stamp)
 {
@@ -115,7 +116,69 @@ whole_promise(struct rh_ctx *ctx, struct rh_session *base, struct rh_bytes repla
         return status;
     if (!store_of(session)->path)
         return rh_buf_text(ret_stamp, "standard-output", ctx->err);
-    return read_stamp(session, session->partial_name, ret_stamp, ctx->err);
+    status = archive_end(session, ctx->err);
+    return status == RH_OK ? read_stamp(session, session->partial_name, ret_stamp, ctx->err) : status;
+}
+
+/* Hashes a file from its start to its end; says how much that was. */
+static enum rh_status
+hash_file(struct rh_ctx *ctx, int fd, EVP_MD_CTX *hash, uint8_t *buffer, size_t size, uint64_t *ret_bytes)
+{
+    *ret_bytes = 0;
+    for (;;) {
+        enum rh_status status = rh_ctx_check(ctx);
+        if (status != RH_OK)
+            return status;
+        const ssize_t got = read(fd, buffer, size);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got < 0 ? rh_fail_errno(ctx->err, errno, "reading") : RH_OK;
+        if (EVP_DigestUpdate(hash, buffer, (size_t)got) != 1)
+            return rh_fail(ctx->err, RH_E_INTERNAL, "hashing what was read");
+        *ret_bytes += (uint64_t)got;
+    }
+}
+
+/* The proof of the file that stands. */
+static enum rh_status
+prove_standing(struct rh_ctx *ctx, const struct archive_session *session, struct rh_buf *ret_proof)
+{
+    enum { STEP = 256 * 1024 };
+    rh_auto_fd int fd =
+        openat(session->folder, session->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT)
+        return RH_NOT_FOUND;
+    if (fd < 0)
+        return rh_fail_errno(ctx->err, errno, "opening '%s'", SHOW_PATH(store_of(session)));
+    rh_auto_free uint8_t *buffer = malloc(STEP);
+    EVP_MD_CTX *hash = EVP_MD_CTX_new();
+    uint8_t bytes[RH_SEAL_FILE_HASH_BYTES];
+    uint64_t size = 0;
+    enum rh_status status = RH_OK;
+    if (!buffer || !hash || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1)
+        status = rh_fail_memory(ctx->err);
+    if (status == RH_OK)
+        status = hash_file(ctx, fd, hash, buffer, STEP, &size);
+    if (status == RH_OK && EVP_DigestFinal_ex(hash, bytes, NULL) != 1)
+        status = rh_fail(ctx->err, RH_E_INTERNAL, "hashing what was read");
+    EVP_MD_CTX_free(hash);
+    if (status == RH_OK)
+        return archive_proof(size, bytes, ret_proof, ctx->err);
+    rh_error_prepend(ctx->err, "proving '%s'", SHOW_PATH(store_of(session)));
+    return status;
+}
+
+static enum rh_status whole_prove(struct rh_ctx *ctx, struct rh_session *base, bool promised, struct rh_buf *ret_proof)
+{
+    struct archive_session *session = (struct archive_session *)base;
+    rh_buf_clear(ret_proof);
+    if (!store_of(session)->path)
+        return RH_OK;
+    if (promised)
+        return archive_writer_proof(session->writer, ret_proof, ctx->err);
+    enum rh_status status = archive_place(session, ctx->err);
+    return status == RH_OK ? prove_standing(ctx, session, ret_proof) : status;
 }
 
 /* Gives the new file owner and mode of the one that it replaces. */
@@ -256,6 +319,7 @@ const struct rh_whole_ops archive_whole_ops = {
     .replaces_all = true,
     .promise = whole_promise,
     .stamp = whole_stamp,
+    .prove = whole_prove,
     .save = whole_save,
     .restore = whole_restore,
     .forget = whole_forget,

@@ -20,7 +20,8 @@ enum rh_status archive_out_open(
     out->chunk = malloc(chunk_size);
     if (!out->chunk)
         return rh_fail_memory(err);
-    return rh_seal_writer_new(provider, fd, ARCHIVE_PURPOSE, rh_bytes("", 0), &out->seal, err);
+    enum rh_status status = rh_seal_writer_new(provider, fd, ARCHIVE_PURPOSE, rh_bytes("", 0), &out->seal, err);
+    return status == RH_OK ? rh_seal_writer_hash(out->seal, err) : status;
 }
 
 enum rh_status archive_out_put(struct archive_out *out, const void *data, size_t size, struct rh_error *err)

@@ -282,3 +282,20 @@ enum rh_status archive_writer_end(struct archive_writer *writer, struct rh_error
         status = archive_out_put(out, ends.data, ends.size, err);
     return status == RH_OK ? archive_out_end(out, err) : status;
 }
+
+enum rh_status archive_proof(uint64_t size,
+                             const uint8_t hash[static RH_SEAL_FILE_HASH_BYTES],
+                             struct rh_buf *ret_proof,
+                             struct rh_error *err)
+{
+    rh_buf_clear(ret_proof);
+    enum rh_status status = rh_buf_format(ret_proof, err, "%llu:", (unsigned long long)size);
+    return status == RH_OK ? rh_hex_add(ret_proof, rh_bytes(hash, RH_SEAL_FILE_HASH_BYTES), err) : status;
+}
+
+enum rh_status archive_writer_proof(struct archive_writer *writer, struct rh_buf *ret_proof, struct rh_error *err)
+{
+    uint8_t hash[RH_SEAL_FILE_HASH_BYTES];
+    enum rh_status status = rh_seal_writer_hashed(writer->out.seal, hash, err);
+    return status == RH_OK ? archive_proof(rh_seal_writer_size(writer->out.seal), hash, ret_proof, err) : status;
+}
