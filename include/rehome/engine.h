@@ -43,6 +43,10 @@ enum rh_status
 rh_engine_open(const struct rh_engine_args *args, struct rh_engine **ret_engine, struct rh_error *err) RH_MUST_USE;
 void rh_engine_close(struct rh_engine *engine);
 
+/* What the journal of this plan is called. Opens both stores where the plan leaves the name to them. */
+enum rh_status
+rh_engine_journal_name(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err) RH_MUST_USE;
+
 /* Each verb returns RH_OK or a failure whose status and side give the exit code (rh_engine_exit). */
 enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* Resumes by itself. On a permanent failure under on_conflict = fail it has already rolled back when it returns (the

@@ -65,10 +65,11 @@ struct rh_move {
 struct rh_plan {
     char *path;
     char *name;
-    bool vault_config;   /* read from migrate.hcl: no plan block, one move named "migrate" */
-    char *state_dir;     /* resolved: plan, REHOME_STATE_DIR, XDG_STATE_HOME/rehome, /var/lib/rehome (root),
-                            ~/.local/state/rehome */
-    char *seal_key_file; /* NULL: none given */
+    bool vault_config;    /* read from migrate.hcl: no plan block, one move named "migrate" */
+    bool named_by_stores; /* its journal is called by its name and a hash of both stores' identities */
+    char *state_dir;      /* resolved: plan, REHOME_STATE_DIR, XDG_STATE_HOME/rehome, /var/lib/rehome (root),
+                             ~/.local/state/rehome */
+    char *seal_key_file;  /* NULL: none given */
     struct rh_secret *seal_passphrase; /* NULL: none given; from passphrase_file or passphrase_env in the seal block */
     struct rh_move *moves;
     size_t move_count;
@@ -80,6 +81,13 @@ enum rh_status rh_plan_load(const char *path,
                             const struct rh_driver *const *drivers,
                             struct rh_plan **ret_plan,
                             struct rh_error *err) RH_MUST_USE;
+/* The same from text in memory, such as a plan that a command has made from its options; `path` is only for messages.
+ * The caller wipes the text where it holds a secret. */
+enum rh_status rh_plan_parse(const char *path,
+                             struct rh_bytes text,
+                             const struct rh_driver *const *drivers,
+                             struct rh_plan **ret_plan,
+                             struct rh_error *err) RH_MUST_USE;
 /* The option tables of the plan's own blocks, for help, man page check and completion: "plan", "seal", "move". */
 const struct rh_option *rh_plan_table(const char *block);
 const char *rh_on_conflict_name(enum rh_on_conflict policy);

@@ -18,6 +18,9 @@ struct rh_command {
     const char *usage;   /* what follows the name: "[OPTIONS] PLAN" */
     const char *detail;  /* a paragraph for its help */
     const struct rh_option *options;
+    /* Makes the options of argv; NULL: rh_options_from_argv. RH_E_USAGE, or RH_E_PLAN for a file that it read. */
+    enum rh_status (*parse)(
+        const struct rh_command *command, int argc, char **argv, struct rh_options **ret_options, struct rh_error *err);
     enum rh_exit (*run)(const struct rh_command *command, const struct rh_options *options);
 };
 /* NULL-terminated, in the order of `rehome help`. */
@@ -28,8 +31,8 @@ const char *rh_command_nearest(const char *word);
 bool rh_option_in(const struct rh_options *options, const char *name);
 
 extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_status, rh_cmd_verify, rh_cmd_rollback, rh_cmd_recover,
-    rh_cmd_finish, rh_cmd_report, rh_cmd_operator_migrate, rh_cmd_seal_inspect, rh_cmd_seal_rewrap, rh_cmd_completion,
-    rh_cmd_version, rh_cmd_help;
+    rh_cmd_finish, rh_cmd_report, rh_cmd_operator_migrate, rh_cmd_keyring_migrate, rh_cmd_seal_inspect,
+    rh_cmd_seal_rewrap, rh_cmd_completion, rh_cmd_version, rh_cmd_help;
 
 /* Pieces that option tables share. */
 #define RH_OPTION_STATE_DIR                                                                                            \
@@ -156,6 +159,12 @@ enum rh_exit rh_job_open(struct rh_job *job,
                          const struct rh_command *command,
                          const struct rh_options *options,
                          const char *plan_path);
+/* The same with a plan that is there already; the job frees it. plan_path is only for messages. */
+enum rh_exit rh_job_take(struct rh_job *job,
+                         const struct rh_command *command,
+                         const struct rh_options *options,
+                         const char *plan_path,
+                         struct rh_plan *plan);
 /* Opens the engine, does `verb` with progress, prints what was found and how it went. */
 enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job *job, struct rh_error *err));
 void rh_job_close(struct rh_job *job);
@@ -165,6 +174,18 @@ void rh_job_usage(const struct rh_command *command, const struct rh_error *err);
 enum rh_exit rh_job_fail(const struct rh_job *job, const struct rh_error *err);
 const char *rh_exit_name(enum rh_exit code);
 const char *rh_exit_summary(enum rh_exit code);
+
+/* --- run_as.c: giving up the rights of root --- */
+struct rh_account {
+    char name[64], home[256];
+    uid_t uid;
+    gid_t gid;
+};
+/* The account of the system with that name or number. RH_E_USAGE where there is none. */
+enum rh_status rh_account_find(const char *name, struct rh_account *ret_account, struct rh_error *err) RH_MUST_USE;
+/* Makes the state folder for it where it isn't there yet, then becomes that account for good, groups and all. */
+enum rh_status
+rh_account_become(const struct rh_account *account, const char *state_dir, struct rh_error *err) RH_MUST_USE;
 
 /* --- main.c --- */
 extern atomic_bool rh_cancel; /* set by SIGINT, SIGTERM, SIGHUP */

@@ -4,11 +4,22 @@
 #include "cli.h"
 
 const struct rh_command *const rh_commands[] = {
-    &rh_cmd_check,        &rh_cmd_run,         &rh_cmd_status,
-    &rh_cmd_verify,       &rh_cmd_rollback,    &rh_cmd_recover,
-    &rh_cmd_finish,       &rh_cmd_report,      &rh_cmd_operator_migrate,
-    &rh_cmd_seal_inspect, &rh_cmd_seal_rewrap, &rh_cmd_completion,
-    &rh_cmd_version,      &rh_cmd_help,        NULL,
+    &rh_cmd_check,
+    &rh_cmd_run,
+    &rh_cmd_status,
+    &rh_cmd_verify,
+    &rh_cmd_rollback,
+    &rh_cmd_recover,
+    &rh_cmd_finish,
+    &rh_cmd_report,
+    &rh_cmd_operator_migrate,
+    &rh_cmd_keyring_migrate,
+    &rh_cmd_seal_inspect,
+    &rh_cmd_seal_rewrap,
+    &rh_cmd_completion,
+    &rh_cmd_version,
+    &rh_cmd_help,
+    NULL,
 };
 
 const char *const rh_env_log_level[] = {"REHOME_LOG_LEVEL", NULL};

@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 static const struct {
     const char *name, *summary;
@@ -75,7 +76,7 @@ void rh_job_usage(const struct rh_command *command, const struct rh_error *err)
 {
     const struct rh_job job = {.command = command, .started_us = rh_clock_us()};
     fputs("{\n  \"findings\": [", stdout);
-    answer_end(&job, RH_EXIT_USAGE, err, NULL);
+    answer_end(&job, rh_engine_exit(err), err, NULL);
 }
 
 /* Whether a move of the plan writes to standard output: a destination whose path is "-". */
@@ -90,20 +91,24 @@ static bool job_takes_stdout(const struct rh_plan *plan)
     return false;
 }
 
-enum rh_exit rh_job_open(struct rh_job *job,
-                         const struct rh_command *command,
-                         const struct rh_options *options,
-                         const char *plan_path)
+/* What every job begins with. */
+static void
+job_init(struct rh_job *job, const struct rh_command *command, const struct rh_options *options, const char *plan_path)
 {
     *job = (struct rh_job){.command = command, .options = options, .plan_path = plan_path, .started_us = rh_clock_us()};
     job->json = rh_option_in(options, "json") && rh_options_bool(options, "json");
     job->quiet = rh_option_in(options, "quiet") && rh_options_bool(options, "quiet");
-    if (rh_plan_load(plan_path, rh_drivers(), &job->plan, &job->err) != RH_OK)
-        return rh_job_fail(job, &job->err);
+}
+
+/* What the command line says beside the plan. */
+static enum rh_exit job_settle(struct rh_job *job)
+{
+    const struct rh_options *options = job->options;
     const char *state_dir = rh_option_in(options, "state-dir") ? rh_options_text(options, "state-dir") : NULL;
     if (state_dir) {
-        char *copy = strdup(state_dir);
-        if (!copy) {
+        rh_auto_free char *here = state_dir[0] == '/' ? NULL : getcwd(NULL, 0);
+        char *copy = NULL;
+        if (asprintf(&copy, "%s%s%s", here ? here : "", here ? "/" : "", state_dir) < 0) {
             rh_ignore(rh_fail_memory(&job->err)); /* the code comes from the error itself */
             return rh_job_fail(job, &job->err);
         }
@@ -118,10 +123,13 @@ enum rh_exit rh_job_open(struct rh_job *job,
     if (rh_option_in(options, "retry") && rh_options_given(options, "retry"))
         job->args.retry_us = rh_options_int(options, "retry");
     job->findings = (struct rh_findings){.out = stderr, .quiet = job->quiet};
-    if (job->json && (command == &rh_cmd_run || command == &rh_cmd_operator_migrate) && job_takes_stdout(job->plan)) {
+    if (job->json &&
+        (job->command == &rh_cmd_run || job->command == &rh_cmd_operator_migrate ||
+         job->command == &rh_cmd_keyring_migrate) &&
+        job_takes_stdout(job->plan)) {
         job->json = false;
         rh_ignore(rh_fail(&job->err, RH_E_USAGE, "%s: --json and the plan's destination both want standard output",
-                          command->name)); /* the code comes from the error itself */
+                          job->command->name)); /* the code comes from the error itself */
         rh_error_hint(&job->err, "leave --json away; 'rehome report' gives the same afterwards");
         return rh_job_fail(job, &job->err);
     }
@@ -130,6 +138,28 @@ enum rh_exit rh_job_open(struct rh_job *job,
         job->findings.out = stdout;
     }
     return RH_EXIT_OK;
+}
+
+enum rh_exit rh_job_open(struct rh_job *job,
+                         const struct rh_command *command,
+                         const struct rh_options *options,
+                         const char *plan_path)
+{
+    job_init(job, command, options, plan_path);
+    if (rh_plan_load(plan_path, rh_drivers(), &job->plan, &job->err) != RH_OK)
+        return rh_job_fail(job, &job->err);
+    return job_settle(job);
+}
+
+enum rh_exit rh_job_take(struct rh_job *job,
+                         const struct rh_command *command,
+                         const struct rh_options *options,
+                         const char *plan_path,
+                         struct rh_plan *plan)
+{
+    job_init(job, command, options, plan_path);
+    job->plan = plan;
+    return job_settle(job);
 }
 
 /* After a failure: what stands and how to go on. A refusal that wrote nothing needs no words about that. */

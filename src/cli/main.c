@@ -51,11 +51,15 @@ static bool descriptors_start(void)
     return true;
 }
 
-/* --help, -help or -h before "--"; those after it are arguments. */
-static bool help_wanted(int argc, char **argv)
+/* --help, -help, -? or, where it means nothing else to the command, -h before "--"; those after it are arguments. */
+static bool help_wanted(const struct rh_command *command, int argc, char **argv)
 {
+    bool by_letter = true;
+    for (const struct rh_option *option = command ? command->options : NULL; option && option->name; option++)
+        by_letter = by_letter && option->letter != 'h';
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-help") == 0 || strcmp(argv[i], "-h") == 0)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-help") == 0 || strcmp(argv[i], "-?") == 0 ||
+            (by_letter && strcmp(argv[i], "-h") == 0))
             return true;
     return false;
 }
@@ -77,15 +81,18 @@ static enum rh_exit command_run(const struct rh_command *command, int argc, char
 {
     struct rh_error err = {.status = RH_OK};
     struct rh_options *options = NULL;
-    if (rh_options_from_argv(command->options, argc, argv, &options, &err) != RH_OK) {
+    enum rh_status status = command->parse ? command->parse(command, argc, argv, &options, &err)
+                                           : rh_options_from_argv(command->options, argc, argv, &options, &err);
+    enum rh_exit code = RH_EXIT_USAGE;
+    if (status != RH_OK) {
+        code = rh_engine_exit(&err);
         rh_talk_error(&err);
-        if (!err.hint[0])
+        if (!err.hint[0] && code == RH_EXIT_USAGE)
             rh_talk("  fix: see 'rehome help %s'", command->name);
         if (json_wanted(command, argc, argv))
             rh_job_usage(command, &err);
-        return RH_EXIT_USAGE;
+        return code;
     }
-    enum rh_exit code = RH_EXIT_USAGE;
     if (rh_talk_start(options, &err) == RH_OK)
         code = command->run(command, options);
     else
@@ -132,11 +139,11 @@ static enum rh_exit dispatch(int argc, char **argv)
     }
     words_normalise(argv);
     const struct rh_command *command = rh_command_find(argc - 1, argv + 1, &words);
-    if (!command && strcmp(argv[1], "operator") == 0 && (argc == 2 || help_wanted(argc, argv)))
+    if (!command && strcmp(argv[1], "operator") == 0 && (argc == 2 || help_wanted(command, argc, argv)))
         return command_run(&rh_cmd_help, 2, (char *[]){help_word, argv[1], NULL});
     if (!command)
         return unknown_command(argv[1]);
-    if (command != &rh_cmd_help && help_wanted(argc, argv)) {
+    if (command != &rh_cmd_help && help_wanted(command, argc, argv)) {
         char first[64], second[64];
         int split = (int)strcspn(command->name, " ");
         snprintf(first, sizeof first, "%.*s", split, command->name);

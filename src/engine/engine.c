@@ -140,8 +140,8 @@ static const char *lasting_name(const struct side *side)
     return side->facts.place[0] ? side->facts.place : side->facts.identity;
 }
 
-/* "migrate-" and 16 hex digits of SHA-256 over both sides' lasting names: equal however the configuration is spelled.
- */
+/* The plan's name, '-' and 16 hex digits of SHA-256 over both sides' lasting names: equal however the configuration is
+ * spelled. */
 static enum rh_status name_by_identity(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err)
 {
     struct move_run *move = &engine->moves[0];
@@ -155,7 +155,7 @@ static enum rh_status name_by_identity(struct rh_engine *engine, struct rh_buf *
     uint8_t hash[EVP_MAX_MD_SIZE];
     if (EVP_Digest(text.data, text.size, hash, NULL, EVP_sha256(), NULL) != 1)
         return rh_fail(err, RH_E_INTERNAL, "computing SHA-256 failed");
-    if (rh_buf_text(ret_name, "migrate-", err) != RH_OK)
+    if (rh_buf_format(ret_name, err, "%s-", engine->plan->name) != RH_OK)
         return RH_E_MEMORY;
     return rh_hex_add(ret_name, rh_bytes(hash, 8), err);
 }
@@ -163,9 +163,14 @@ static enum rh_status name_by_identity(struct rh_engine *engine, struct rh_buf *
 enum rh_status engine_journal_name(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err)
 {
     rh_buf_clear(ret_name);
-    if (engine->plan->vault_config)
+    if (engine->plan->named_by_stores)
         return name_by_identity(engine, ret_name, err);
     return rh_buf_text(ret_name, engine->plan->name, err);
+}
+
+enum rh_status rh_engine_journal_name(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err)
+{
+    return engine_journal_name(engine, ret_name, err);
 }
 
 enum rh_status engine_journal_need(struct rh_engine *engine, unsigned flags, struct rh_error *err)

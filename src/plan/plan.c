@@ -580,8 +580,25 @@ static enum rh_status read_document(const char *path, struct rh_document **ret_d
     return status;
 }
 
-enum rh_status
-rh_plan_load(const char *path, const struct rh_driver *const *drivers, struct rh_plan **ret_plan, struct rh_error *err)
+/* From the file's tree to the plan. */
+static enum rh_status read_root(struct rh_plan_loader *loader)
+{
+    struct rh_plan *plan = &loader->loaded->plan;
+    const struct rh_node *root = plan->document->root;
+    enum rh_status status = check_top_words(loader, root);
+    if (status != RH_OK)
+        return status;
+    plan->vault_config = root->member_count && is_in(vault_words, root->members[0].name);
+    plan->named_by_stores = plan->vault_config;
+    return plan->vault_config ? read_vault(loader, root) : read_plan(loader, root);
+}
+
+/* A plan from its file, or from `text` where there is one. */
+static enum rh_status plan_make(const char *path,
+                                const struct rh_bytes *text,
+                                const struct rh_driver *const *drivers,
+                                struct rh_plan **ret_plan,
+                                struct rh_error *err)
 {
     struct rh_error own = {0};
     struct rh_plan_loader loader = {.drivers = drivers, .err = err ? err : &own};
@@ -592,21 +609,33 @@ rh_plan_load(const char *path, const struct rh_driver *const *drivers, struct rh
     plan->path = strdup(path);
     enum rh_status status = plan->path ? RH_OK : rh_fail_memory(err);
     if (status == RH_OK)
-        status = read_document(path, &plan->document, loader.err);
+        status = text ? rh_document_parse(path, *text, &plan->document, loader.err)
+                      : read_document(path, &plan->document, loader.err);
     if (status == RH_OK)
-        status = check_top_words(&loader, plan->document->root);
-    if (status == RH_OK) {
-        const struct rh_node *root = plan->document->root;
-        plan->vault_config = root->member_count && is_in(vault_words, root->members[0].name);
-        status = plan->vault_config ? read_vault(&loader, root) : read_plan(&loader, root);
-    }
-    if (status == RH_OK) {
-        warn_of_readers(&loader);
-        *ret_plan = plan;
-    } else {
+        status = read_root(&loader);
+    if (status != RH_OK) {
         rh_plan_free(plan);
+        return status;
     }
-    return status;
+    if (!text)
+        warn_of_readers(&loader);
+    *ret_plan = plan;
+    return RH_OK;
+}
+
+enum rh_status
+rh_plan_load(const char *path, const struct rh_driver *const *drivers, struct rh_plan **ret_plan, struct rh_error *err)
+{
+    return plan_make(path, NULL, drivers, ret_plan, err);
+}
+
+enum rh_status rh_plan_parse(const char *path,
+                             struct rh_bytes text,
+                             const struct rh_driver *const *drivers,
+                             struct rh_plan **ret_plan,
+                             struct rh_error *err)
+{
+    return plan_make(path, &text, drivers, ret_plan, err);
 }
 
 /* Frees what an endpoint holds. */
