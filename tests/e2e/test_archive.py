@@ -168,7 +168,16 @@ def test_passphrase(filled, home):
     assert_equal(filled.records, archive_reader.kv(found), "the archive")
 
 
-@pytest.mark.parametrize("keys", ["", 'key_file = "/k" passphrase_file = "/p"', 'passphrase_env = "RH_NOT_SET"'])
+def test_passphrase_in_the_plan(filled):
+    filled.plan.write_text(filled.plan.read_text().replace(f'key_file = "{filled.destination.key_file}"',
+                                                           'passphrase = "correct horse"'))
+    filled.plan.chmod(0o600)
+    filled.must(OK)
+    found = archive_reader.read(filled.destination.data(), passphrase=b"correct horse")
+    assert_equal(filled.records, archive_reader.kv(found), "the archive")
+
+
+@pytest.mark.parametrize("keys", ["", 'key_file = "/k" passphrase_file = "/p"', 'passphrase = "x" passphrase_file = "/p"', 'passphrase_env = "RH_NOT_SET"'])
 def test_exactly_one_key(filled, keys):
     filled.plan.write_text(filled.plan.read_text().replace(f'key_file = "{filled.destination.key_file}"', keys))
     assert filled.do() in (2, DESTINATION), filled.said

@@ -20,6 +20,10 @@ static const struct rh_option options[] = {
      .type = RH_OPT_PATH,
      .value_name = "FILE",
      .help = "file with the sealing key: 32 bytes, or 64 hex digits"},
+    {.name = "passphrase",
+     .type = RH_OPT_SECRET,
+     .value_name = "SECRET",
+     .help = "the passphrase that seals; better is passphrase_file"},
     {.name = "passphrase_file",
      .type = RH_OPT_PATH,
      .value_name = "FILE",
@@ -45,12 +49,15 @@ static void archive_close(struct rh_store *base)
     free(store);
 }
 
-/* The passphrase that the options name. */
+/* The passphrase that the options name or hold. */
 static enum rh_status
 open_passphrase(const struct rh_options *values, struct rh_key_provider **ret_provider, struct rh_error *err)
 {
     rh_auto_secret struct rh_secret *passphrase = NULL;
+    const struct rh_secret *given = rh_options_secret(values, "passphrase");
     const char *file = rh_options_text(values, "passphrase_file"), *env = rh_options_text(values, "passphrase_env");
+    if (given)
+        return rh_key_provider_passphrase(given, ret_provider, err);
     enum rh_status status =
         file ? rh_secret_from_file(file, &passphrase, err) : rh_secret_from_env(env, &passphrase, err);
     if (status == RH_NOT_FOUND)
@@ -64,11 +71,12 @@ static enum rh_status
 open_provider(const struct rh_options *values, struct rh_key_provider **ret_provider, struct rh_error *err)
 {
     const char *key_file = rh_options_text(values, "key_file");
-    const int ways = (key_file != NULL) + (rh_options_text(values, "passphrase_file") != NULL) +
+    const int ways = (key_file != NULL) + rh_options_given(values, "passphrase") +
+                     (rh_options_text(values, "passphrase_file") != NULL) +
                      (rh_options_text(values, "passphrase_env") != NULL);
     if (ways != 1) {
         rh_fail(err, RH_E_PLAN,
-                "%s: an archive takes exactly one of 'key_file', 'passphrase_file' and 'passphrase_env'",
+                "%s: an archive takes exactly one of 'key_file', 'passphrase', 'passphrase_file' and 'passphrase_env'",
                 rh_options_place(values, NULL));
         rh_error_hint(err, "a key file is 32 random bytes with mode 0600: head -c 32 /dev/urandom > FILE");
         return RH_E_PLAN;
