@@ -6,7 +6,7 @@
 #ifndef REHOME_PLAN_H
 #define REHOME_PLAN_H
 
-#include <rehome/store.h>
+#include <rehome/fence.h>
 
 /* --- the syntax tree --- */
 enum rh_node_kind { RH_NODE_TEXT, RH_NODE_NUMBER, RH_NODE_BOOL, RH_NODE_LIST, RH_NODE_OBJECT };
@@ -51,6 +51,13 @@ struct rh_endpoint {
     struct rh_options *options;
     char *place; /* "plan.hcl:4:3" */
 };
+/* `fence "DRIVER" { ... }` of a move: one server whose writers are held back. */
+struct rh_fence_block {
+    const struct rh_fence_driver *driver;
+    struct rh_options *options;
+    char *place;
+    int64_t lease_us;
+};
 struct rh_move {
     char *name;
     enum rh_mode mode;
@@ -60,6 +67,8 @@ struct rh_move {
     bool source_marker;   /* default true; marker = "none" turns it off for a source we may only read */
     int64_t parallel;     /* lanes; 0 = the engine's default */
     int64_t memory_bytes; /* budget for batches; default 64 MiB */
+    struct rh_fence_block *fences; /* mode paused: at least one; else none */
+    size_t fence_count;
     const struct rh_options *options;
 };
 struct rh_plan {
@@ -76,9 +85,11 @@ struct rh_plan {
     struct rh_document *document;
 };
 /* Reads and checks a plan or a Vault migrate file (told apart by its words). Every unknown word is an error naming
- * file, line, column and the nearest known word. `drivers` is rh_drivers(). RH_E_PLAN, also for an absent file. */
+ * file, line, column and the nearest known word. `drivers` is rh_drivers(), `fences` rh_fence_drivers(). RH_E_PLAN, also
+ * for an absent file. */
 enum rh_status rh_plan_load(const char *path,
                             const struct rh_driver *const *drivers,
+                            const struct rh_fence_driver *const *fences,
                             struct rh_plan **ret_plan,
                             struct rh_error *err) RH_MUST_USE;
 /* The same from text in memory, such as a plan that a command has made from its options; `path` is only for messages.
@@ -86,6 +97,7 @@ enum rh_status rh_plan_load(const char *path,
 enum rh_status rh_plan_parse(const char *path,
                              struct rh_bytes text,
                              const struct rh_driver *const *drivers,
+                             const struct rh_fence_driver *const *fences,
                              struct rh_plan **ret_plan,
                              struct rh_error *err) RH_MUST_USE;
 /* The option tables of the plan's own blocks, for help, man page check and completion: "plan", "seal", "move". */

@@ -93,6 +93,8 @@ static void put_topics(const char *before)
     put_first_words(false, before);
     for (size_t i = 0; rh_drivers()[i]; i++)
         printf("%s%s", before, rh_drivers()[i]->name);
+    for (size_t i = 0; rh_fence_drivers()[i]; i++)
+        printf("%s%s", before, rh_fence_drivers()[i]->name);
     printf("%sstores%splan%sseal%smove", before, before, before, before);
 }
 

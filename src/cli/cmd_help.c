@@ -76,6 +76,7 @@ static json_t *table_json(const struct rh_option *table)
 static json_t *all_json(void)
 {
     json_t *commands = json_array(), *stores = json_array(), *parts = json_object(), *exits = json_array();
+    json_t *fences = json_array();
     for (const struct rh_command *const *command = rh_commands; *command; command++)
         json_array_append_new(commands, json_pack("{s:s, s:s, s:s, s:o}", "name", (*command)->name, "summary",
                                                   (*command)->summary, "usage", (*command)->usage, "options",
@@ -84,13 +85,17 @@ static json_t *all_json(void)
         json_array_append_new(stores, json_pack("{s:s, s:o, s:s, s:o}", "name", (*driver)->name, "aliases",
                                                 texts_json((*driver)->aliases), "summary", (*driver)->summary,
                                                 "options", table_json((*driver)->options)));
+    for (const struct rh_fence_driver *const *fence = rh_fence_drivers(); *fence; fence++)
+        json_array_append_new(fences, json_pack("{s:s, s:s, s:o}", "name", (*fence)->name, "summary", (*fence)->summary,
+                                                "options", table_json((*fence)->options)));
     for (const char *const *block = blocks; *block; block++)
         json_object_set_new(parts, *block, table_json(rh_plan_table(*block)));
     for (int code = RH_EXIT_OK; code <= RH_EXIT_INTERNAL; code++)
         json_array_append_new(exits,
                               json_pack("{s:i, s:s, s:s}", "code", code, "name", rh_exit_name((enum rh_exit)code),
                                         "summary", rh_exit_summary((enum rh_exit)code)));
-    return json_pack("{s:o, s:o, s:o, s:o}", "commands", commands, "stores", stores, "blocks", parts, "exits", exits);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "commands", commands, "stores", stores, "fences", fences, "blocks",
+                     parts, "exits", exits);
 }
 
 /* The options of a table as aligned lines. */
@@ -133,12 +138,22 @@ static enum rh_status store_print(const struct rh_driver *driver, struct rh_erro
     return driver->options ? table_print(driver->options, false, err) : RH_OK;
 }
 
-/* Every store in a line. */
+/* Every store in a line, and every fence. */
 static void stores_print(void)
 {
     for (const struct rh_driver *const *driver = rh_drivers(); *driver; driver++)
         printf("%-10s %s\n", (*driver)->name, (*driver)->summary);
-    puts("\nrehome help STORE prints a store's options");
+    puts("\nfences, for mode \"paused\":");
+    for (const struct rh_fence_driver *const *fence = rh_fence_drivers(); *fence; fence++)
+        printf("%-10s %s\n", (*fence)->name, (*fence)->summary);
+    puts("\nrehome help STORE prints a store's options, rehome help FENCE a fence's");
+}
+
+/* The options of one fence. */
+static enum rh_status fence_print(const struct rh_fence_driver *driver, struct rh_error *err)
+{
+    printf("fence \"%s\": %s\n\noptions of its block:\n", driver->name, driver->summary);
+    return table_print(driver->options, false, err);
 }
 
 /* The nearest thing that help is there for. */
@@ -148,8 +163,10 @@ static enum rh_status unknown(const char *topic, struct rh_error *err)
     size_t count = 4;
     for (size_t i = 0; rh_commands[i] && count < 60; i++)
         words[count++] = rh_commands[i]->name;
-    for (size_t i = 0; rh_drivers()[i] && count < 63; i++)
+    for (size_t i = 0; rh_drivers()[i] && count < 62; i++)
         words[count++] = rh_drivers()[i]->name;
+    for (size_t i = 0; rh_fence_drivers()[i] && count < 63; i++)
+        words[count++] = rh_fence_drivers()[i]->name;
     const char *near = rh_nearest(topic, words);
     enum rh_status status = rh_fail(err, RH_E_USAGE, "no help for '%s'", RH_SHOW(rh_bytes_text(topic)));
     rh_error_hint(err, near ? "did you mean '%s'?" : "'rehome help' lists what there is", near);
@@ -177,6 +194,9 @@ static enum rh_status topic_print(const char *topic, const char *subtopic, struc
             printf("the %s block of a plan:\n\n", topic);
             return table_print(rh_plan_table(topic), false, err);
         }
+    const struct rh_fence_driver *fence = rh_fence_driver_find(topic);
+    if (fence)
+        return fence_print(fence, err);
     const struct rh_driver *driver = rh_driver_find(topic);
     return driver ? store_print(driver, err) : unknown(topic, err);
 }

@@ -146,7 +146,7 @@ enum rh_exit rh_job_open(struct rh_job *job,
                          const char *plan_path)
 {
     job_init(job, command, options, plan_path);
-    if (rh_plan_load(plan_path, rh_drivers(), &job->plan, &job->err) != RH_OK)
+    if (rh_plan_load(plan_path, rh_drivers(), rh_fence_drivers(), &job->plan, &job->err) != RH_OK)
         return rh_job_fail(job, &job->err);
     return job_settle(job);
 }

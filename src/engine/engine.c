@@ -214,6 +214,10 @@ enum rh_status rh_engine_open(const struct rh_engine_args *args, struct rh_engin
         if (args->plan->moves[i].source.driver->model != RH_MODEL_KV)
             return rh_fail(err, RH_E_PLAN, "move '%s': only key-value stores can be moved yet",
                            args->plan->moves[i].name);
+    for (size_t i = 0; i < args->plan->move_count; i++)
+        if (args->plan->moves[i].mode != RH_MODE_OFFLINE)
+            return rh_fail(err, RH_E_PLAN, "move '%s': mode '%s' isn't there yet", args->plan->moves[i].name,
+                           rh_mode_name(args->plan->moves[i].mode));
     struct rh_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         return rh_fail_memory(err);

@@ -95,7 +95,12 @@ static const struct rh_option move_table[] = {
      .block = endpoint_table,
      .value_name = "\"TYPE\"",
      .help = "the store to move to"},
-    {0                                                                },
+    {.name = "fence",
+     .type = RH_OPT_BLOCK,
+     .block = endpoint_table,
+     .value_name = "\"TYPE\"",
+     .help = "a server whose writers are held back meanwhile; mode paused needs one or more"},
+    {0                                               },
 };
 
 const struct rh_option *rh_plan_table(const char *block)
@@ -307,7 +312,8 @@ static enum rh_status read_plan_block(struct rh_plan_loader *loader, const struc
 /* Members of a move that aren't plain options. */
 static bool is_endpoint(const struct rh_member *member)
 {
-    return strcmp(member->name, "source") == 0 || strcmp(member->name, "destination") == 0;
+    return strcmp(member->name, "source") == 0 || strcmp(member->name, "destination") == 0 ||
+           strcmp(member->name, "fence") == 0;
 }
 
 /* Room for one more move, with default options. */
@@ -346,7 +352,7 @@ static enum rh_status settle_move(struct rh_plan_loader *loader, struct rh_move 
     move->source_marker = strcmp(rh_options_text(options, "marker"), "both") == 0;
     move->parallel = rh_options_int(options, "parallel");
     move->memory_bytes = rh_options_int(options, "memory");
-    if (move->mode != RH_MODE_OFFLINE)
+    if (move->mode == RH_MODE_LIVE)
         return rh_fail(loader->err, RH_E_PLAN, "%s: mode '%s' isn't there yet", rh_options_place(options, "mode"),
                        rh_mode_name(move->mode));
     if (move->memory_bytes < MEMORY_LEAST_BYTES)
@@ -372,7 +378,29 @@ check_models(const struct rh_plan_loader *loader, const struct rh_move *move, st
                         source->name, models[source->model], destination->name, models[destination->model]);
 }
 
-/* `source "TYPE" { ... }` and `destination "TYPE" { ... }` of a move. */
+/* One more `fence "TYPE" { ... }` of a move; unlike the others there may be several. */
+static enum rh_status read_fence(struct rh_plan_loader *loader, struct rh_move *move, const struct rh_member *member)
+{
+    struct rh_fence_block *fences = reallocarray(move->fences, move->fence_count + 1, sizeof *fences);
+    if (!fences)
+        return rh_fail_memory(loader->err);
+    move->fences = fences;
+    fences[move->fence_count] = (struct rh_fence_block){0};
+    return rh_plan_fence(loader, member, &fences[move->fence_count++]);
+}
+
+/* A pause needs somebody who is paused, and nobody is paused without one. */
+static enum rh_status
+check_fences(const struct rh_plan_loader *loader, const struct rh_move *move, struct rh_place place)
+{
+    if (move->mode == RH_MODE_PAUSED && !move->fence_count)
+        return rh_plan_fail(loader, place, "mode 'paused' needs a fence: fence \"TYPE\" { ... }");
+    if (move->mode != RH_MODE_PAUSED && move->fence_count)
+        return rh_fail(loader->err, RH_E_PLAN, "%s: a fence needs mode = \"paused\"", move->fences[0].place);
+    return RH_OK;
+}
+
+/* `source "TYPE" { ... }`, `destination "TYPE" { ... }` and the fences of a move. */
 static enum rh_status read_endpoints(struct rh_plan_loader *loader,
                                      struct rh_move *move,
                                      struct rh_options *options,
@@ -384,6 +412,10 @@ static enum rh_status read_endpoints(struct rh_plan_loader *loader,
         struct rh_options *unused;
         if (!is_endpoint(member))
             continue;
+        if (strcmp(member->name, "fence") == 0) {
+            status = read_fence(loader, move, member);
+            continue;
+        }
         status = rh_options_open_block(options, member->name, rh_plan_place(loader, member->place).text, &unused,
                                        loader->err); /* sees to "given twice" and "missing" */
         if (status == RH_OK)
@@ -421,6 +453,8 @@ static enum rh_status read_move(struct rh_plan_loader *loader, const struct rh_m
         status = rh_options_end(options, loader->err);
     if (status == RH_OK)
         status = settle_move(loader, move);
+    if (status == RH_OK)
+        status = check_fences(loader, move, member->place);
     return status == RH_OK ? check_models(loader, move, member->place) : status;
 }
 
@@ -597,11 +631,12 @@ static enum rh_status read_root(struct rh_plan_loader *loader)
 static enum rh_status plan_make(const char *path,
                                 const struct rh_bytes *text,
                                 const struct rh_driver *const *drivers,
+                                const struct rh_fence_driver *const *fences,
                                 struct rh_plan **ret_plan,
                                 struct rh_error *err)
 {
     struct rh_error own = {0};
-    struct rh_plan_loader loader = {.drivers = drivers, .err = err ? err : &own};
+    struct rh_plan_loader loader = {.drivers = drivers, .fences = fences, .err = err ? err : &own};
     loader.loaded = calloc(1, sizeof *loader.loaded);
     if (!loader.loaded)
         return rh_fail_memory(err);
@@ -623,19 +658,23 @@ static enum rh_status plan_make(const char *path,
     return RH_OK;
 }
 
-enum rh_status
-rh_plan_load(const char *path, const struct rh_driver *const *drivers, struct rh_plan **ret_plan, struct rh_error *err)
+enum rh_status rh_plan_load(const char *path,
+                            const struct rh_driver *const *drivers,
+                            const struct rh_fence_driver *const *fences,
+                            struct rh_plan **ret_plan,
+                            struct rh_error *err)
 {
-    return plan_make(path, NULL, drivers, ret_plan, err);
+    return plan_make(path, NULL, drivers, fences, ret_plan, err);
 }
 
 enum rh_status rh_plan_parse(const char *path,
                              struct rh_bytes text,
                              const struct rh_driver *const *drivers,
+                             const struct rh_fence_driver *const *fences,
                              struct rh_plan **ret_plan,
                              struct rh_error *err)
 {
-    return plan_make(path, &text, drivers, ret_plan, err);
+    return plan_make(path, &text, drivers, fences, ret_plan, err);
 }
 
 /* Frees what an endpoint holds. */
@@ -654,6 +693,11 @@ void rh_plan_free(struct rh_plan *plan)
         free(plan->moves[i].name);
         endpoint_done(&plan->moves[i].source);
         endpoint_done(&plan->moves[i].destination);
+        for (size_t j = 0; j < plan->moves[i].fence_count; j++) {
+            rh_options_free(plan->moves[i].fences[j].options);
+            free(plan->moves[i].fences[j].place);
+        }
+        free(plan->moves[i].fences);
         rh_options_free(loaded->move_options[i]);
     }
     free(plan->moves);

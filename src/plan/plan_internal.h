@@ -16,6 +16,7 @@ struct rh_loaded_plan {
 struct rh_plan_loader {
     struct rh_loaded_plan *loaded;
     const struct rh_driver *const *drivers;
+    const struct rh_fence_driver *const *fences;
     struct rh_error *err; /* never NULL */
     bool holds_secret;    /* an option of type secret was given in the file */
 };
@@ -51,5 +52,9 @@ enum rh_status rh_plan_fill(struct rh_plan_loader *loader,
 enum rh_status rh_plan_endpoint(struct rh_plan_loader *loader,
                                 const struct rh_member *member,
                                 struct rh_endpoint *ret_endpoint) RH_MUST_USE;
+/* Fills the options of one `fence "DRIVER" { ... }` and finds its driver. */
+enum rh_status rh_plan_fence(struct rh_plan_loader *loader,
+                             const struct rh_member *member,
+                             struct rh_fence_block *ret_fence) RH_MUST_USE;
 
 #endif

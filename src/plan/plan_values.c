@@ -288,3 +288,48 @@ rh_plan_endpoint(struct rh_plan_loader *loader, const struct rh_member *member, 
         status = rh_plan_fill(loader, ret_endpoint->options, member->value, what, is_for_the_server);
     return status == RH_OK ? rh_options_end(ret_endpoint->options, loader->err) : status;
 }
+
+/* The fence driver that a block's title names. */
+static enum rh_status find_fence(const struct rh_plan_loader *loader,
+                                 const struct rh_member *member,
+                                 const struct rh_fence_driver **ret_driver)
+{
+    const char *words[17] = {NULL};
+    const struct rh_title type = rh_plan_title(member);
+    for (size_t i = 0; i < 16 && loader->fences[i]; i++) {
+        words[i] = loader->fences[i]->name;
+        if (strcmp(words[i], type.text) != 0 || strlen(type.text) != member->titles[0].size)
+            continue;
+        *ret_driver = loader->fences[i];
+        return RH_OK;
+    }
+    const char *near = rh_nearest(type.text, words);
+    return rh_plan_fail(loader, member->place, "unknown fence \"%s\"%s%s%s", RH_SHOW(rh_bytes_text(type.text)),
+                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+enum rh_status
+rh_plan_fence(struct rh_plan_loader *loader, const struct rh_member *member, struct rh_fence_block *ret_fence)
+{
+    if (member->title_count != 1 || member->value->kind != RH_NODE_OBJECT)
+        return rh_plan_fail(loader, member->place, "'fence' needs its type: fence \"TYPE\" { ... }");
+    const struct rh_fence_driver *driver = NULL;
+    enum rh_status status = find_fence(loader, member, &driver);
+    if (status != RH_OK)
+        return status;
+    struct rh_place_text place = rh_plan_place(loader, member->place);
+    ret_fence->driver = driver; /* half-filled is fine: the plan is freed as a whole */
+    ret_fence->place = strdup(place.text);
+    if (!ret_fence->place)
+        return rh_fail_memory(loader->err);
+    status = rh_options_new(driver->options, place.text, &ret_fence->options, loader->err);
+    char what[256];
+    (void)snprintf(what, sizeof what, "fence \"%s\"", driver->name);
+    if (status == RH_OK)
+        status = rh_plan_fill(loader, ret_fence->options, member->value, what, NULL);
+    if (status == RH_OK)
+        status = rh_options_end(ret_fence->options, loader->err);
+    if (status == RH_OK)
+        ret_fence->lease_us = rh_options_int(ret_fence->options, "lease");
+    return status;
+}

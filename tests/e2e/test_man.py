@@ -62,6 +62,15 @@ def test_store_options(tables):
         assert names == set(flat(store["options"])), store["name"]
 
 
+def test_fence_options(tables):
+    page = (MAN / "rehome-stores.7.scd").read_text()
+    assert tables["fences"]
+    for fence in tables["fences"]:
+        text = section(page, "FENCE " + fence["name"])
+        names = {found for found in re.findall(r"\*([\w.]+)\* (?:=|\{)", text)}
+        assert names == set(flat(fence["options"])), fence["name"]
+
+
 def test_plan_blocks(tables):
     page = (MAN / "rehome.plan.5.scd").read_text().replace("\\_", "_")
     for block, options in tables["blocks"].items():

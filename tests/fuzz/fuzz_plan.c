@@ -28,6 +28,12 @@ static const struct rh_option options[] = {
 };
 static const struct rh_driver file = {.name = "file", .model = RH_MODEL_KV, .options = options};
 static const struct rh_driver keyring = {.name = "keyring", .model = RH_MODEL_KEYRING, .options = options};
+static const struct rh_option fence_options[] = {
+    {.name = "lease",   .type = RH_OPT_DURATION, .initial = "10s"},
+    {0}
+};
+static const struct rh_fence_driver fence = {.name = "keyring_operations", .options = fence_options};
+static const struct rh_fence_driver *const fences[] = {&fence, NULL};
 static const struct rh_driver *const drivers[] = {&file, &keyring, NULL};
 
 /* Stops where a promise of the headers is broken. */
@@ -58,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char path[64];
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     struct rh_plan *plan = NULL;
-    status = rh_plan_load(path, drivers, &plan, &plan_err);
+    status = rh_plan_load(path, drivers, fences, &plan, &plan_err);
     check_status(status, &plan_err);
     demand((status == RH_OK) == (plan != NULL));
     demand(status != RH_OK || (plan->name && plan->state_dir && plan->move_count > 0));

@@ -42,6 +42,13 @@ static const struct rh_driver memory_driver = {
     .name = "memory", .aliases = memory_aliases, .model = RH_MODEL_KV, .options = no_options};
 static const struct rh_driver keyring_driver = {
     .name = "keyring_file", .model = RH_MODEL_KEYRING, .options = no_options};
+static const struct rh_option fence_options[] = {
+    {.name = "user",            .type = RH_OPT_TEXT, .flags = RH_OPT_REQUIRED},
+    {.name = "lease", .type = RH_OPT_DURATION, .initial = "10s"},
+    {0          }
+};
+static const struct rh_fence_driver keyring_fence = {.name = "keyring_operations", .options = fence_options};
+static const struct rh_fence_driver *const fences[] = {&keyring_fence, NULL};
 static const struct rh_driver *const drivers[] = {&file_driver, &mysql_driver, &memory_driver, &keyring_driver, NULL};
 
 /* --- a folder for each test; paths are relative to it --- */
@@ -73,7 +80,7 @@ static void write_file(const char *name, const char *text)
 static enum rh_status load(const char *text, struct rh_plan **ret_plan, struct rh_error *err)
 {
     write_file("p.hcl", text);
-    return rh_plan_load("p.hcl", drivers, ret_plan, err);
+    return rh_plan_load("p.hcl", drivers, fences, ret_plan, err);
 }
 
 static struct rh_plan *good(const char *text)
@@ -86,6 +93,48 @@ static struct rh_plan *good(const char *text)
 }
 
 #define SIDES "source \"memory\" {} destination \"memory\" {}"
+
+static void test_fences(void **state)
+{
+    (void)state;
+    struct rh_plan *plan =
+        good("move \"m\" { mode = \"paused\" " SIDES " fence \"keyring_operations\" { user = \"a\" lease = \"3s\" }\n"
+             " fence \"keyring_operations\" { user = \"b\" } }");
+    const struct rh_move *move = &plan->moves[0];
+    assert_int_equal(move->mode, RH_MODE_PAUSED);
+    assert_int_equal(move->fence_count, 2);
+    assert_ptr_equal(move->fences[0].driver, &keyring_fence);
+    assert_int_equal(move->fences[0].lease_us, 3000000);
+    assert_string_equal(rh_options_text(move->fences[1].options, "user"), "b");
+    assert_int_equal(move->fences[1].lease_us, 10000000);
+    assert_string_equal(move->fences[1].place, "p.hcl:2:2");
+    rh_plan_free(plan);
+}
+
+/* The members of a move beside its sides, and what is wrong with them. */
+static void test_bad_fences(void **state)
+{
+    static const char *const cases[][2] = {
+        {"mode = \"paused\"",                             "p.hcl:1:1: mode 'paused' needs a fence: fence \"TYPE\" { ... }"},
+        {"fence \"keyring_operations\" { user = \"u\" }", "p.hcl:1:12: a fence needs mode = \"paused\""                   },
+        {"fence \"keyring_operation\" { }",
+         "p.hcl:1:12: unknown fence \"keyring_operation\"; did you mean 'keyring_operations'?"                            },
+        {"fence { }",                                     "p.hcl:1:12: 'fence' needs its type: fence \"TYPE\" { ... }"    },
+        {"fence \"keyring_operations\" { }",              "p.hcl:1:12: option 'user' is missing"                          },
+        {"fence \"keyring_operations\" { use = \"u\" }",
+         "p.hcl:1:41: unknown option 'use' in fence \"keyring_operations\"; did you mean 'user'?"                         },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rh_plan *plan = NULL;
+        struct rh_error err = {0};
+        char text[512];
+        snprintf(text, sizeof text, "move \"m\" { %s " SIDES " }", cases[i][0]);
+        assert_int_equal(load(text, &plan, &err), RH_E_PLAN);
+        assert_string_equal(err.text, cases[i][1]);
+        assert_null(plan);
+    }
+}
 
 static void test_full(void **state)
 {
@@ -135,12 +184,12 @@ static void test_names(void **state)
     assert_string_equal(plan->name, "p");
     rh_plan_free(plan);
     write_file("orders.v2.hcl", "plan { } move \"m\" { " SIDES " }");
-    assert_int_equal(rh_plan_load("./orders.v2.hcl", drivers, &plan, NULL), RH_OK);
+    assert_int_equal(rh_plan_load("./orders.v2.hcl", drivers, fences, &plan, NULL), RH_OK);
     assert_string_equal(plan->name, "orders.v2");
     rh_plan_free(plan);
     struct rh_error err = {0};
     write_file("my plan.hcl", "move \"m\" { " SIDES " }");
-    assert_int_equal(rh_plan_load("my plan.hcl", drivers, &plan, &err), RH_E_PLAN);
+    assert_int_equal(rh_plan_load("my plan.hcl", drivers, fences, &plan, &err), RH_E_PLAN);
     assert_string_equal(err.hint, "give the plan a name of its own: plan \"NAME\" { }");
 }
 
@@ -286,7 +335,6 @@ static const struct bad bads[] = {
     {"plan \"x\" { state_dir = [1] }",                                   "p.hcl:1:12: option 'state_dir' takes one value, not a list"                 },
     {"cutover {}\n" MOVE(SIDES),                                         "p.hcl:1:1: block 'cutover' isn't there yet"                                 },
     {MOVE("mode = \"live\" " SIDES),                                     "p.hcl:1:12: mode 'live' isn't there yet"                                    },
-    {MOVE("mode = \"paused\" " SIDES),                                   "p.hcl:1:12: mode 'paused' isn't there yet"                                  },
     {MOVE("mode = \"online\" " SIDES),                                   "p.hcl:1:12: option 'mode' takes 'offline', 'paused' or 'live', not 'online'"},
     {MOVE("memory = \"1KiB\" " SIDES),                                   "p.hcl:1:12: option 'memory' takes at least 1MiB"                            },
     {MOVE("parallel = 0 " SIDES),                                        "p.hcl:1:12: option 'parallel' takes a whole number from 1 to 128, not '0'"  },
@@ -353,11 +401,11 @@ static void test_absent(void **state)
     (void)state;
     struct rh_plan *plan = NULL;
     struct rh_error err = {0};
-    assert_int_equal(rh_plan_load("absent.hcl", drivers, &plan, &err), RH_E_PLAN);
+    assert_int_equal(rh_plan_load("absent.hcl", drivers, fences, &plan, &err), RH_E_PLAN);
     assert_string_equal(err.text, "reading plan 'absent.hcl': no such file");
-    assert_int_equal(rh_plan_load("/", drivers, &plan, &err), RH_E_PLAN);
+    assert_int_equal(rh_plan_load("/", drivers, fences, &plan, &err), RH_E_PLAN);
     assert_int_equal(err.status, RH_E_PLAN);
-    assert_int_equal(rh_plan_load("absent.hcl", drivers, &plan, NULL), RH_E_PLAN);
+    assert_int_equal(rh_plan_load("absent.hcl", drivers, fences, &plan, NULL), RH_E_PLAN);
 }
 
 static void test_environment(void **state)
@@ -424,12 +472,12 @@ static void test_readers(void **state)
     rh_plan_free(good(with));
     assert_int_equal(warnings, 0);
     assert_int_equal(chmod("p.hcl", 0644), 0);
-    assert_int_equal(rh_plan_load("p.hcl", drivers, &plan, NULL), RH_OK);
+    assert_int_equal(rh_plan_load("p.hcl", drivers, fences, &plan, NULL), RH_OK);
     assert_int_equal(warnings, 1);
     rh_plan_free(plan);
     write_file("p.hcl", without);
     assert_int_equal(chmod("p.hcl", 0644), 0);
-    assert_int_equal(rh_plan_load("p.hcl", drivers, &plan, NULL), RH_OK);
+    assert_int_equal(rh_plan_load("p.hcl", drivers, fences, &plan, NULL), RH_OK);
     assert_int_equal(warnings, 1);
     rh_plan_free(plan);
     rh_log_set(NULL, NULL, RH_LOG_WARN);
@@ -452,6 +500,8 @@ static void test_tables(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_fences, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_bad_fences, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_vault, set_up, tear_down),

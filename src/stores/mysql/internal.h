@@ -8,8 +8,7 @@
 #ifndef REHOME_STORES_MYSQL_H
 #define REHOME_STORES_MYSQL_H
 
-#include "common.h"
-#include <mysql.h>
+#include "mysql_link.h"
 #include <pthread.h>
 #include <rehome/store.h>
 
@@ -28,17 +27,12 @@ struct my_session;
 
 struct my_store {
     struct rh_store base;
-    char *host, *socket, *user;
-    unsigned port;
-    struct rh_secret *password; /* NULL: none */
+    struct rh_mysql_server server;
     char database[MY_NAME_SIZE], table[MY_NAME_SIZE], lock_table[MY_NAME_SIZE + 8];
     char qualified[2 * MY_NAME_SIZE + 8]; /* `database`.`table` */
     char address[320];
-    enum rh_tls tls;
-    struct rh_tls_files files;
     enum rh_side side;
-    bool vault_config, need_encryption;
-    unsigned connect_s, io_s;
+    bool need_encryption;
 
     pthread_mutex_t lock; /* guards what follows, and each session's fd and deadline */
     pthread_cond_t wake;
@@ -105,8 +99,6 @@ void my_drop(struct my_session *session);
 void my_remember_lost(struct my_session *session);
 
 /* --- query.c: statements and errors --- */
-/* Whether the last call on the connection failed because the connection is gone. */
-bool my_is_cut(unsigned number);
 /* Fills err from the connection's last error. `what`: the failed action, "reading". */
 enum rh_status my_fail(struct my_session *session, struct rh_error *err, const char *what);
 enum rh_status my_fail_number(

@@ -112,37 +112,11 @@ check_name(const struct rh_options *options, const char *option, const char *nam
                    why);
 }
 
-/* "host", "host:port", "[v6]:port". */
-static enum rh_status take_address(struct my_store *store, const struct rh_options *options, struct rh_error *err)
-{
-    const char *text = rh_options_text(options, "address"), *host = text, *port = NULL;
-    size_t size = strlen(text);
-    const char *bracket = *text == '[' ? strchr(text, ']') : NULL, *colon = strrchr(text, ':');
-    if (bracket) {
-        host = text + 1;
-        size = (size_t)(bracket - host);
-        port = bracket[1] == ':' ? bracket + 2 : bracket[1] ? "" : NULL;
-    } else if (colon && strchr(text, ':') == colon) {
-        size = (size_t)(colon - text);
-        port = colon + 1;
-    }
-    uint64_t number = 3306;
-    if (!size || (port && (rh_parse_u64(rh_bytes_text(port), &number) || !number || number > 65535))) {
-        rh_fail(err, RH_E_PLAN, "%saddress '%s' isn't HOST:PORT", RH_PLACE(options, "address"),
-                RH_SHOW(rh_bytes_text(text)));
-        rh_error_hint(err, "an IPv6 address goes in brackets: [::1]:3306; a Unix socket is given with socket = ...");
-        return RH_E_PLAN;
-    }
-    store->port = (unsigned)number;
-    store->host = strndup(host, size);
-    return store->host ? RH_OK : rh_fail_memory(err);
-}
-
 /* The password, which Vault's stanza must have. */
 static enum rh_status take_password(struct my_store *store, const struct rh_options *options, struct rh_error *err)
 {
-    enum rh_status status = rh_take_password(options, &store->password, err);
-    if (status || store->password || !store->vault_config)
+    enum rh_status status = rh_take_password(options, &store->server.password, err);
+    if (status || store->server.password || !store->server.vault_config)
         return status;
     rh_fail(err, RH_E_PLAN, "%smissing password", RH_PLACE(options, NULL));
     rh_error_hint(err, "give password_file = \"PATH\"");
@@ -152,33 +126,21 @@ static enum rh_status take_password(struct my_store *store, const struct rh_opti
 /* Which TLS: ours is verified unless told, Vault's is none unless tls_ca_file is given, a socket needs none. */
 static enum rh_status take_tls(struct my_store *store, const struct rh_options *options, struct rh_error *err)
 {
-    const struct rh_options *block = rh_options_block(options, "tls");
+    struct rh_mysql_server *server = &store->server;
     enum rh_status status =
-        rh_tls_take_files(options, "tls_ca_file", rh_options_text(options, "tls_ca_file"), block, &store->files, err);
-    if (status)
+        rh_mysql_take_tls(server, options, "tls_ca_file", rh_options_text(options, "tls_ca_file"), err);
+    if (status || server->socket)
         return status;
-    enum rh_tls asked = rh_tls_of_block(block);
-    bool off = asked == RH_TLS_OFF;
-    if (off && (store->files.ca || store->files.cert))
-        return rh_fail(err, RH_E_PLAN, "%smode = \"off\" and certificates contradict each other",
-                       RH_PLACE(block, "mode"));
-    if (store->socket) {
-        store->tls = RH_TLS_OFF;
-        if (block && rh_options_given(block, "mode") && !off)
-            return rh_fail(err, RH_E_PLAN, "%sa Unix socket carries no TLS here", RH_PLACE(block, "mode"));
-        return RH_OK;
-    }
-    if (store->vault_config && !block) {
-        store->tls = store->files.ca ? RH_TLS_VERIFIED : RH_TLS_OFF;
-        if (!store->files.ca && !rh_options_bool(options, "plaintext_connection_allowed"))
+    if (server->vault_config && !rh_options_block(options, "tls")) {
+        server->tls = server->files.ca ? RH_TLS_VERIFIED : RH_TLS_OFF;
+        if (!server->files.ca && !rh_options_bool(options, "plaintext_connection_allowed"))
             rh_log(RH_LOG_WARN,
                    "no TLS to the mysql store: password and data travel in plain text; give tls_ca_file, or "
                    "plaintext_connection_allowed = \"true\" to mute this warning",
                    {"address", store->address});
         return RH_OK;
     }
-    store->tls = asked;
-    rh_tls_warn(asked, store->address);
+    rh_tls_warn(server->tls, store->address);
     return RH_OK;
 }
 
@@ -213,33 +175,26 @@ static enum rh_status take_options(struct my_store *store, const struct rh_optio
         return rh_fail(err, RH_E_PLAN, "%smissing username", RH_PLACE(options, NULL));
     if (socket && rh_options_given(options, "address"))
         return rh_fail(err, RH_E_PLAN, "%sgive socket or address, not both", RH_PLACE(options, "socket"));
-    if ((status = rh_dup_text(user, &store->user, err)) || (status = rh_dup_text(socket, &store->socket, err)) ||
-        (status = take_address(store, options, err)) || (status = take_names(store, options, err)))
+    if ((status = rh_dup_text(user, &store->server.user, err)) ||
+        (status = rh_dup_text(socket, &store->server.socket, err)) ||
+        (status = rh_mysql_take_address(&store->server, options, err)) || (status = take_names(store, options, err)))
         return status;
     if (socket)
         snprintf(store->address, sizeof store->address, "%.100s/%.100s/%.100s", socket, store->database, store->table);
     else
-        snprintf(store->address, sizeof store->address, "%.100s:%u/%.100s/%.100s", store->host, store->port,
-                 store->database, store->table);
+        snprintf(store->address, sizeof store->address, "%.100s:%u/%.100s/%.100s", store->server.host,
+                 store->server.port, store->database, store->table);
     store->need_encryption = rh_options_bool(options, "require_at_rest_encryption");
     /* libmariadb counts whole seconds. */
-    store->connect_s = (unsigned)((rh_options_int(options, "connect_timeout") + 999999) / 1000000);
-    store->io_s = (unsigned)((rh_options_int(options, "io_timeout") + 999999) / 1000000);
+    store->server.connect_s = (unsigned)((rh_options_int(options, "connect_timeout") + 999999) / 1000000);
+    store->server.io_s = (unsigned)((rh_options_int(options, "io_timeout") + 999999) / 1000000);
     if ((status = take_password(store, options, err)))
         return status;
     return take_tls(store, options, err);
 }
 
-/* Starts libmariadb once in the process. */
-static void start_library(void)
-{
-    (void)mysql_server_init(0, NULL, NULL);
-}
-
 enum rh_status my_store_open(struct rh_ctx *ctx, const struct rh_store_args *args, struct rh_store **ret_store)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, start_library);
     struct my_store *store = calloc(1, sizeof *store);
     if (!store)
         return rh_fail_memory(ctx->err);
@@ -252,7 +207,7 @@ enum rh_status my_store_open(struct rh_ctx *ctx, const struct rh_store_args *arg
     pthread_condattr_destroy(&attr);
     store->base.driver = &rh_driver_mysql;
     store->side = args->side;
-    store->vault_config = args->vault_config;
+    store->server.vault_config = args->vault_config;
     store->limits = (struct rh_limits){.key_bytes = 512, .value_bytes = (1U << 24) - 1};
     enum rh_status status = take_options(store, args->options, ctx->err);
     if (status) {
@@ -278,10 +233,6 @@ void my_store_close(struct rh_store *base)
     pthread_cond_destroy(&store->wake);
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->settling);
-    rh_secret_free(store->password);
-    free(store->host);
-    free(store->socket);
-    free(store->user);
-    rh_tls_files_done(&store->files);
+    rh_mysql_server_done(&store->server);
     free(store);
 }

@@ -453,7 +453,7 @@ static enum rh_status do_op(struct rh_ctx *ctx, struct my_session *session, cons
 /* Whether after this error of a statement that commits nobody can say if it did. */
 static bool may_have_committed(const struct rh_error *err)
 {
-    return err->native == 0 || my_is_cut((unsigned)err->native) || err->native == ER_ERROR_DURING_COMMIT ||
+    return err->native == 0 || rh_mysql_is_cut((unsigned)err->native) || err->native == ER_ERROR_DURING_COMMIT ||
            (err->native >= CR_MIN_ERROR && err->native <= CR_MAX_ERROR && err->native != CR_NET_PACKET_TOO_LARGE &&
             err->native != CR_OUT_OF_MEMORY);
 }
@@ -498,7 +498,7 @@ static enum rh_status commit_transaction(struct rh_ctx *ctx, struct my_session *
             *ret_commit = RH_COMMIT_UNKNOWN;
         return status;
     }
-    if (!my_is_cut((unsigned)mysql_errno(session->mysql))) {
+    if (!rh_mysql_is_cut((unsigned)mysql_errno(session->mysql))) {
         struct rh_error second = {0};
         if (my_run(session, &second, "rolling back", "ROLLBACK") && status == AGAIN) {
             *ctx->err = second;

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The driver record of the fence keyring_operations, its options, its life. */
+#include "internal.h"
+#include "driver.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LEASE_LEAST_US (2 * INT64_C(1000000))
+#define LEASE_MOST_US (600 * INT64_C(1000000))
+
+static const struct rh_option options[] = {
+    {.name = "host",          .type = RH_OPT_TEXT, .initial = "127.0.0.1", .value_name = "HOST", .help = "the server"},
+    {.name = "port",
+     .type = RH_OPT_INT,
+     .initial = "3306",
+     .min = 1,
+     .max = 65535,
+     .value_name = "N",
+     .help = "its port"},
+    {.name = "socket",   .type = RH_OPT_PATH, .value_name = "PATH", .help = "its Unix socket, instead of host and port"},
+    {.name = "user",          .type = RH_OPT_TEXT, .flags = RH_OPT_REQUIRED, .value_name = "NAME", .help = "account"},
+    {.name = "password",
+     .type = RH_OPT_SECRET,
+     .value_name = "SECRET",
+     .help = "its password; better is password_file"},
+    {.name = "password_file",            .type = RH_OPT_PATH, .value_name = "PATH", .help = "file that holds the password"},
+    {.name = "password_env",
+     .type = RH_OPT_TEXT,
+     .value_name = "NAME",
+     .help = "environment variable that holds the password"},
+    {.name = "tls",        .type = RH_OPT_BLOCK, .block = rh_tls_options, .help = "how to talk to the server"},
+    {.name = "lease",
+     .type = RH_OPT_DURATION,
+     .initial = "10s",
+     .value_name = "TIME",
+     .help = "how long it stays closed when rehome goes silent, 2s to 10m"},
+    {.name = "timer_schema",
+     .type = RH_OPT_TEXT,
+     .initial = "mysql",
+     .value_name = "NAME",
+     .help = "database for the event that opens it when nobody else does; the account needs EVENT on it"},
+    {0},
+};
+
+/* Where the server is. */
+static enum rh_status take_address(struct ko_fence *fence, const struct rh_options *values, struct rh_error *err)
+{
+    struct rh_mysql_server *server = &fence->server;
+    const char *socket = rh_options_text(values, "socket");
+    if (socket && (rh_options_given(values, "host") || rh_options_given(values, "port")))
+        return rh_fail(err, RH_E_PLAN, "%sgive socket, or host and port, not both", RH_PLACE(values, "socket"));
+    enum rh_status status;
+    if ((status = rh_dup_text(rh_options_text(values, "host"), &server->host, err)) ||
+        (status = rh_dup_text(socket, &server->socket, err)) ||
+        (status = rh_dup_text(rh_options_text(values, "user"), &server->user, err)))
+        return status;
+    server->port = (unsigned)rh_options_int(values, "port");
+    if (socket)
+        snprintf(fence->address, sizeof fence->address, "%.300s", socket);
+    else
+        snprintf(fence->address, sizeof fence->address, "%.300s:%u", server->host, server->port);
+    return RH_OK;
+}
+
+/* The name goes into statements between backquotes. */
+static enum rh_status take_schema(struct ko_fence *fence, const struct rh_options *values, struct rh_error *err)
+{
+    const char *name = rh_options_text(values, "timer_schema");
+    if (!*name || strlen(name) >= sizeof fence->timer_schema || strpbrk(name, "`'\"\\\n") ||
+        !rh_utf8_valid(rh_bytes_text(name)))
+        return rh_fail(err, RH_E_PLAN, "%stimer_schema '%s' isn't the name of a database",
+                       RH_PLACE(values, "timer_schema"), RH_SHOW(rh_bytes_text(name)));
+    snprintf(fence->timer_schema, sizeof fence->timer_schema, "%s", name);
+    return RH_OK;
+}
+
+/* All options. */
+static enum rh_status take_options(struct ko_fence *fence, const struct rh_options *values, struct rh_error *err)
+{
+    enum rh_status status = take_address(fence, values, err);
+    if (!status)
+        status = take_schema(fence, values, err);
+    if (!status)
+        status = rh_take_password(values, &fence->server.password, err);
+    if (!status)
+        status = rh_mysql_take_tls(&fence->server, values, NULL, NULL, err);
+    if (status)
+        return status;
+    if (!fence->server.socket)
+        rh_tls_warn(fence->server.tls, fence->address);
+    fence->lease_us = rh_options_int(values, "lease");
+    if (fence->lease_us < LEASE_LEAST_US || fence->lease_us > LEASE_MOST_US)
+        return rh_fail(err, RH_E_PLAN, "%slease is between 2s and 10m", RH_PLACE(values, "lease"));
+    /* a server that is silent for longer costs more of the lease than can be given */
+    fence->server.connect_s = 2;
+    fence->server.io_s = fence->lease_us >= 12 * INT64_C(1000000) ? 3 : 1 + (unsigned)(fence->lease_us / 6000000);
+    return RH_OK;
+}
+
+static void ko_free(struct rh_fence *base)
+{
+    struct ko_fence *fence = (struct ko_fence *)base;
+    if (!fence)
+        return;
+    ko_disconnect(fence);
+    rh_mysql_server_done(&fence->server);
+    free(fence);
+}
+
+static enum rh_status ko_new(struct rh_ctx *ctx, const struct rh_options *values, struct rh_fence **ret_fence)
+{
+    struct ko_fence *fence = calloc(1, sizeof *fence);
+    if (!fence)
+        return rh_fail_memory(ctx->err);
+    fence->base.driver = &rh_fence_keyring_operations;
+    enum rh_status status = take_options(fence, values, ctx->err);
+    if (status) {
+        ko_free(&fence->base);
+        return status;
+    }
+    *ret_fence = &fence->base;
+    return RH_OK;
+}
+
+const struct rh_fence_driver rh_fence_keyring_operations = {
+    .name = "keyring_operations",
+    .summary = "a MySQL server (8.0 on) makes, removes and rotates no keys",
+    .options = options,
+    .new = ko_new,
+    .free = ko_free,
+    .connect = ko_connect,
+    .facts = ko_facts,
+    .snapshot = ko_snapshot,
+    .close = ko_close,
+    .renew = ko_renew,
+    .probe = ko_probe,
+    .open = ko_open,
+};

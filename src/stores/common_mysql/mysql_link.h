@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection to a MariaDB or MySQL server: account, address and TLS, connecting without a downgrade, and the servers'
+ * error numbers in our words. Used by whoever talks to such a server. A server's texts are copied from its options;
+ * threads: a server is only read while links exist, a link is one thread's.
+ * Knowledge: Connector/C 3.3 checks chain and host name only with MYSQL_OPT_SSL_VERIFY_SERVER_CERT, falls back to
+ * plain text unless MYSQL_OPT_SSL_ENFORCE, verifies a chain as soon as a CA is given, and takes "localhost" for the
+ * Unix socket unless the protocol is set.
+ */
+#ifndef REHOME_STORES_COMMON_MYSQL_H
+#define REHOME_STORES_COMMON_MYSQL_H
+
+#include "common.h"
+#include <mysql.h>
+
+/* Where a server is and how to log in. */
+struct rh_mysql_server {
+    char *host, *socket, *user; /* socket: NULL = by host and port */
+    unsigned port;
+    struct rh_secret *password; /* NULL: none */
+    enum rh_tls tls;
+    struct rh_tls_files files;
+    bool vault_config;        /* remedies name Vault's options */
+    unsigned connect_s, io_s; /* whole seconds, as libmariadb counts */
+};
+
+/* --- options.c --- */
+/* "host", "host:port", "[v6]:port" of the option `address`. */
+enum rh_status rh_mysql_take_address(struct rh_mysql_server *server,
+                                     const struct rh_options *options,
+                                     struct rh_error *err) RH_MUST_USE;
+/* The block `tls` and the option of a CA outside it (vault_ca; NULL: none): files and what is asked for. A socket has
+ * none. To be called when the socket is known; warnings are the caller's. */
+enum rh_status rh_mysql_take_tls(struct rh_mysql_server *server,
+                                 const struct rh_options *options,
+                                 const char *vault_ca_name,
+                                 const char *vault_ca,
+                                 struct rh_error *err) RH_MUST_USE;
+void rh_mysql_server_done(struct rh_mysql_server *server);
+
+/* --- link.c --- */
+/* Connects and logs in; *ret_mysql is to be closed with mysql_close. tls: what protects the connection, in words. */
+enum rh_status rh_mysql_connect(const struct rh_mysql_server *server,
+                                MYSQL **ret_mysql,
+                                char tls[static 160],
+                                struct rh_error *err) RH_MUST_USE;
+
+/* --- words.c --- */
+/* Whether an error number says that the connection is gone. */
+bool rh_mysql_is_cut(unsigned number);
+/* Fills err from the server's words. `what`: the failed action, "reading". Remedies for what concerns the connection;
+ * the caller adds its own for the rest. */
+enum rh_status rh_mysql_fail(
+    const struct rh_mysql_server *server, struct rh_error *err, const char *what, unsigned number, const char *message);
+
+#endif
