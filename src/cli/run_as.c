@@ -88,8 +88,13 @@ enum rh_status rh_account_become(const struct rh_account *account, const char *s
         return rh_fail(err, RH_E_INTERNAL, "becoming user '%s': rights of root are left", account->name);
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         return rh_fail_errno(err, errno, "making the process undumpable");
-    if (setenv("HOME", account->home, 1) != 0 || setenv("USER", account->name, 1) != 0 ||
-        setenv("LOGNAME", account->name, 1) != 0)
-        return rh_fail_memory(err);
+    const char *const variables[][2] = {
+        {"HOME",    account->home},
+        {"USER",    account->name},
+        {"LOGNAME", account->name}
+    };
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
+        if (setenv(variables[i][0], variables[i][1], 1) != 0) /* NOLINT(concurrency-mt-unsafe): no other thread yet */
+            return rh_fail_memory(err);
     return RH_OK;
 }

@@ -267,10 +267,8 @@ static enum rh_status take_line(void *user, const struct rh_mysql_line *line, st
     files->depth--;
     if (status == RH_NOT_FOUND)
         status = rh_fail(err, RH_E_PLAN, "option file '%s' isn't there", RH_SHOW(rh_bytes_text(path)));
-    else if (status == RH_OK || status == RH_E_MEMORY || err->text[0] == '\0')
-        return status;
-    else if (status == RH_E_PLAN)
-        return status; /* it names its own place */
+    else if (status == RH_OK || status == RH_E_MEMORY || status == RH_E_PLAN)
+        return status; /* what is wrong in a file has its own place before it */
     err->status = RH_E_PLAN;
     return rh_error_prepend(err, "%s:%u", RH_SHOW(rh_bytes_text(line->path)), line->number);
 }
