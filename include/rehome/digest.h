@@ -3,6 +3,7 @@
  * The summed keyed hash (docs/architecture.md, "Equality"): XXH3-128 with a random secret of the move over the
  * dataset's name, the key, then each field as tag + length + bytes; a range's digest is the sum of its
  * records' hashes mod 2^128, which no order, split or parallelism changes.
+ * For secret records the hash is HMAC-SHA-256 under the first 64 bytes of the secret, its first 128 bits.
  * Knowledge: xxHash 0.8 xxhash.h, XXH3_128bits_reset_withSecret.
  * Threads: a key is read-only after making; sums belong to one thread.
  */
@@ -13,6 +14,7 @@
 
 struct rh_digest_key {
     uint8_t secret[192];
+    bool secret_records; /* the hash is an HMAC: it may be kept, as long as the key is sealed */
 };
 enum rh_status rh_digest_key_new(struct rh_digest_key *ret_key, struct rh_error *err) RH_MUST_USE;
 

@@ -21,6 +21,7 @@ struct rh_finding {
     enum rh_side side;
     const char *what; /* stable word: "version", "key-too-long", "differs", "missing", "extra", "not-ours", "mended" */
     struct rh_bytes key; /* the record, or empty */
+    enum rh_model model; /* whose record it is */
     const char *text;    /* for people */
     const char *hint;    /* remedy, or "" */
 };

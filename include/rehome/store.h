@@ -158,6 +158,13 @@ struct rh_write_ops {
                            uint64_t value_bytes,
                            struct rh_buf *ret_rival,
                            struct rh_error *err);
+    /* Optional, where whether a record can be held depends on its fields, or on all the others: a trial, which comes in
+     * the place of fits for a survey. With record NULL it begins anew, with what the store holds; then each of the
+     * source's records in key order, with its fields: RH_OK, or RH_E_LIMIT with the reason in words. Writes nothing. */
+    enum rh_status (*trial)(struct rh_ctx *ctx,
+                            struct rh_session *session,
+                            const struct rh_dataset *dataset,
+                            const struct rh_record *record);
     /* Starts a unit of writing. `digest` is for if-hash; borrowed until commit or abort. */
     enum rh_status (*begin)(struct rh_ctx *ctx,
                             struct rh_session *session,
@@ -222,7 +229,7 @@ struct rh_whole_ops {
     enum rh_status (*stamp)(struct rh_ctx *ctx, struct rh_session *session, struct rh_buf *ret_stamp);
     /* A text over every byte, so that a content of ours that was changed in place isn't ours any more: of what the
      * commit will leave (promised; after promise), or of what stands now, which is read as a whole. RH_NOT_FOUND:
-     * nothing stands. Empty: there is nothing to prove (a pipe). */
+     * nothing stands. Empty: there is nothing to prove (a pipe). NULL: the stamp is over every byte already. */
     enum rh_status (*prove)(struct rh_ctx *ctx, struct rh_session *session, bool promised, struct rh_buf *ret_proof);
     /* Keeps what stands now for restore; durable when it returns; may be repeated as long as the same stands. */
     enum rh_status (*save)(struct rh_ctx *ctx, struct rh_session *session);
@@ -230,6 +237,14 @@ struct rh_whole_ops {
     enum rh_status (*restore)(struct rh_ctx *ctx, struct rh_session *session, bool saved);
     /* Gives up what was saved. May be repeated. */
     enum rh_status (*forget)(struct rh_ctx *ctx, struct rh_session *session);
+    /* In the place of save, restore and forget: what stands now as bytes in the (secret) arena, which the engine keeps
+     * sealed; */
+    enum rh_status (*image)(struct rh_ctx *ctx,
+                            struct rh_session *session,
+                            struct rh_arena *arena,
+                            struct rh_bytes *ret_image);
+    /* and what takes away what stands and puts such an image back, or, with NULL, nothing. May be repeated. */
+    enum rh_status (*put_back)(struct rh_ctx *ctx, struct rh_session *session, const struct rh_bytes *image);
 };
 
 struct rh_store_args {

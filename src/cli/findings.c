@@ -3,6 +3,8 @@
  * held back, and with them what follows, so that both sides stand in one table. */
 #include "cli.h"
 
+#include <rehome/keyring.h>
+
 #include <stdlib.h>
 
 #define FACT_ROWS_MAX 4096
@@ -155,13 +157,27 @@ static void finding_print(struct rh_findings *findings, FILE *out, const struct 
     }
     if (finding->kind != RH_FINDING_RECORD)
         fputs(sides[finding->side], out);
-    const char *shown = finding->key.size ? RH_SHOW(finding->key) : "";
+    const bool keyring = finding->model == RH_MODEL_KEYRING;
+    const char *shown = !finding->key.size ? "" : keyring ? RH_SHOW_KEY(finding->key) : RH_SHOW(finding->key);
+    const char *quote = keyring ? "" : "'";
     if (finding->key.size && !(finding->text && strstr(finding->text, shown)))
-        fprintf(out, "'%s'%s", shown, finding->text && finding->text[0] ? ": " : "");
+        fprintf(out, "%s%s%s%s", quote, shown, quote, finding->text && finding->text[0] ? ": " : "");
     rh_put_clean(out, finding->text ? finding->text : "");
     fputc('\n', out);
     if (hint[0])
         fix_keep(findings, out, hint);
+}
+
+/* Bytes as text, or, where they aren't, in hexadecimal under another name. */
+static void put_bytes(json_t *object, const char *name, const char *hex_name, struct rh_bytes bytes)
+{
+    json_t *text =
+        bytes.size && memchr(bytes.data, 0, bytes.size) ? NULL : json_stringn((const char *)bytes.data, bytes.size);
+    rh_auto_buf struct rh_buf hex = RH_BUF_INIT;
+    if (!text && rh_hex_add(&hex, bytes, NULL) == RH_OK)
+        json_object_set_new(object, hex_name, json_string(rh_buf_cstr(&hex)));
+    else
+        json_object_set_new(object, name, text);
 }
 
 /* One object of the JSON array. A key that isn't text is given in hexadecimal. */
@@ -178,16 +194,13 @@ static void finding_json(struct rh_findings *findings, const struct rh_finding *
         json_object_set_new(object, "move", json_string(finding->move));
     if (finding->side != RH_SIDE_NONE)
         json_object_set_new(object, "side", json_string(sides[finding->side]));
-    if (finding->key.size) {
-        json_t *key = memchr(finding->key.data, 0, finding->key.size)
-                          ? NULL
-                          : json_stringn((const char *)finding->key.data, finding->key.size);
-        rh_auto_buf struct rh_buf hex = RH_BUF_INIT;
-        if (!key && rh_hex_add(&hex, finding->key, NULL) == RH_OK)
-            json_object_set_new(object, "key_hex", json_string(rh_buf_cstr(&hex)));
-        else
-            json_object_set_new(object, "key", key);
-    }
+    struct rh_bytes owner, id;
+    if (finding->key.size && finding->model == RH_MODEL_KEYRING &&
+        rh_keyring_key_split(finding->key, &owner, &id) == RH_OK) {
+        put_bytes(object, "owner", "owner_hex", owner);
+        put_bytes(object, "key", "key_hex", id);
+    } else if (finding->key.size)
+        put_bytes(object, "key", "key_hex", finding->key);
     json_object_set_new(object, "text", json_string(finding->text ? finding->text : ""));
     if (finding->hint && finding->hint[0])
         json_object_set_new(object, "hint", json_string(finding->hint));
@@ -203,7 +216,10 @@ static void finding_log(const struct rh_finding *finding)
     static const char *const sides[] = {"", "source", "destination"};
     rh_log(levels[finding->kind], finding->text ? finding->text : "", {"what", finding->what},
            {"move", finding->move ? finding->move : ""}, {"side", sides[finding->side]},
-           {"key", finding->key.size ? RH_SHOW(finding->key) : ""}, {"hint", finding->hint ? finding->hint : ""});
+           {"key", !finding->key.size                   ? ""
+                   : finding->model == RH_MODEL_KEYRING ? RH_SHOW_KEY(finding->key)
+                                                        : RH_SHOW(finding->key)},
+           {"hint", finding->hint ? finding->hint : ""});
 }
 
 /* Where findings wait until the table of facts is complete. */

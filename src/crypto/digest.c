@@ -8,8 +8,11 @@
 #include <rehome/digest.h>
 
 #include <rehome/base.h>
+#include <rehome/secret.h>
 
 #include <stdio.h>
+#define OPENSSL_SUPPRESS_DEPRECATED /* the calls that can't fail, on a state that we wipe */
+#include <openssl/sha.h>
 #define XXH_STATIC_LINKING_ONLY /* the state's size, to have it on the stack */
 #include <xxhash.h>
 
@@ -84,6 +87,50 @@ static XXH128_hash_t hash_large(const struct rh_digest_key *key,
     return XXH3_128bits_digest(&state);
 }
 
+enum { HMAC_BLOCK = SHA256_CBLOCK };
+
+/* One of HMAC's two hashes begins: with the key and its pad. */
+static void hmac_begin(SHA256_CTX *state, const struct rh_digest_key *key, uint8_t pad)
+{
+    uint8_t block[HMAC_BLOCK];
+    for (size_t i = 0; i < sizeof block; i++)
+        block[i] = key->secret[i] ^ pad;
+    (void)SHA256_Init(state);
+    (void)SHA256_Update(state, block, sizeof block);
+    rh_wipe(block, sizeof block);
+}
+
+/* The same input under HMAC-SHA-256 (RFC 2104); leaves nothing of it in memory. */
+static struct rh_hash hash_secret(const struct rh_digest_key *key,
+                                  struct rh_bytes dataset,
+                                  struct rh_bytes name,
+                                  const struct rh_field *fields,
+                                  uint32_t field_count,
+                                  uint32_t field_mark)
+{
+    SHA256_CTX state;
+    uint8_t head[FIELD_HEAD], out[SHA256_DIGEST_LENGTH];
+    hmac_begin(&state, key, 0x36);
+    (void)SHA256_Update(&state, head, (size_t)(put_be(head, dataset.size, 4) - head));
+    (void)SHA256_Update(&state, dataset.data, dataset.size);
+    (void)SHA256_Update(&state, head, (size_t)(put_be(head, name.size, 8) - head));
+    (void)SHA256_Update(&state, name.data, name.size);
+    (void)SHA256_Update(&state, head, (size_t)(put_be(head, field_mark, 4) - head));
+    for (uint32_t i = 0; i < field_count; i++) {
+        head[0] = (uint8_t)fields[i].tag;
+        (void)SHA256_Update(&state, head, (size_t)(put_be(head + 1, fields[i].value.size, 8) - head));
+        (void)SHA256_Update(&state, fields[i].value.data, fields[i].value.size);
+    }
+    (void)SHA256_Final(out, &state);
+    hmac_begin(&state, key, 0x5c);
+    (void)SHA256_Update(&state, out, sizeof out);
+    (void)SHA256_Final(out, &state);
+    rh_wipe(&state, sizeof state);
+    struct rh_cursor cur = rh_cursor(rh_bytes(out, sizeof out));
+    const uint64_t high = rh_cursor_u64be(&cur);
+    return (struct rh_hash){.high = high, .low = rh_cursor_u64be(&cur)};
+}
+
 /* The hash of a name and its fields. */
 static struct rh_hash hash(const struct rh_digest_key *key,
                            const char *dataset,
@@ -93,6 +140,8 @@ static struct rh_hash hash(const struct rh_digest_key *key,
                            uint32_t field_mark)
 {
     struct rh_bytes set = rh_bytes_text(dataset);
+    if (key->secret_records)
+        return hash_secret(key, set, name, fields, field_count, field_mark);
     size_t room = SMALL - HEAD;
     bool small = set.size <= room && name.size <= room - set.size;
     room -= small ? set.size + name.size : 0;

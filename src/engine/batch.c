@@ -51,12 +51,12 @@ look(struct batch_writer *writer, struct rh_ctx *ctx, const struct rh_batch *bat
 /* The refusal for a key that is somebody else's. */
 static enum rh_status conflict(struct move_run *move, struct rh_bytes key, struct rh_error *err)
 {
-    rh_fail(err, RH_E_CONFLICT, "the destination holds %s, which isn't of this move", RH_SHOW(key));
+    rh_fail(err, RH_E_CONFLICT, "the destination holds %s, which isn't of this move", SHOW_KEY(move, key));
     rh_error_hint(err,
                   "find out who writes to the destination; to replace what it holds, say on_conflict = \"overwrite\"");
     err->side = RH_SIDE_DESTINATION;
     check_say(move, &move->destination, RH_FINDING_RECORD, "conflict", key, "written by somebody else: %s",
-              RH_SHOW(key));
+              SHOW_KEY(move, key));
     return RH_E_CONFLICT;
 }
 
@@ -303,7 +303,7 @@ static enum rh_status journal_batch(struct move_run *move,
 static void log_copied(const struct move_run *move, const struct rh_batch *batch)
 {
     for (size_t i = 0; rh_log_wanted(RH_LOG_DEBUG) && i < batch->count; i++)
-        rh_log(RH_LOG_DEBUG, "copied key", {"path", RH_SHOW(batch->records[i].key)}, {"move", move->plan->name});
+        rh_log(RH_LOG_DEBUG, "copied key", {"path", SHOW_KEY(move, batch->records[i].key)}, {"move", move->plan->name});
 }
 
 enum rh_status batch_write(struct batch_writer *writer, struct rh_ctx *ctx, struct range *range, struct rh_batch *batch)
@@ -340,8 +340,7 @@ enum rh_status batch_write(struct batch_writer *writer, struct rh_ctx *ctx, stru
         must_look = true;
     }
     for (size_t i = 0; i < batch->count; i++)
-        rh_sum_add(&next.state.copied, batch->records[i].hash,
-                   batch->records[i].key.size + batch->records[i].value_bytes);
+        rh_sum_add(&next.state.copied, batch->records[i].hash, record_bytes(move, &batch->records[i]));
     next.state.batches++;
     enum rh_status status =
         journal_batch(move, range, &next, batch->records[batch->count - 1].key, &position, ctx->err);

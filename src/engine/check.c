@@ -28,6 +28,7 @@ static void say(struct move_run *move,
         .side = side ? side->which : RH_SIDE_NONE,
         .what = what,
         .key = key,
+        .model = move->plan->source.driver->model,
         .text = text,
         .hint = hint ? hint : "",
     };

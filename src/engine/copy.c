@@ -124,7 +124,8 @@ static enum rh_status write_range(struct pipe *pipe, struct batch_writer *writer
         if (status != RH_OK)
             break;
         atomic_fetch_add_explicit(&engine->records_done, batch->count, memory_order_relaxed);
-        atomic_fetch_add_explicit(&engine->bytes_done, batch->bytes, memory_order_relaxed);
+        if (!pipe->move->digest.secret_records)
+            atomic_fetch_add_explicit(&engine->bytes_done, batch->bytes, memory_order_relaxed);
         pipe_pop(pipe);
     }
     lane_session_leave(&pipe->lane->writer, writer->session, status);

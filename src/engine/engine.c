@@ -205,15 +205,20 @@ static void move_init(struct rh_engine *engine, struct move_run *move, const str
     move->plan = plan;
     move->source = (struct side){.which = RH_SIDE_SOURCE, .endpoint = &plan->source};
     move->destination = (struct side){.which = RH_SIDE_DESTINATION, .endpoint = &plan->destination};
-    snprintf(move->dataset.name, sizeof move->dataset.name, "%s", RH_KV_DATASET);
+    const struct rh_driver *driver = plan->source.driver;
+    snprintf(move->dataset.name, sizeof move->dataset.name, "%s",
+             driver->model == RH_MODEL_KEYRING ? RH_KEYRING_DATASET : RH_KV_DATASET);
+    move->digest.secret_records = driver->record_class == RH_RECORDS_SECRET;
 }
 
 enum rh_status rh_engine_open(const struct rh_engine_args *args, struct rh_engine **ret_engine, struct rh_error *err)
 {
-    for (size_t i = 0; i < args->plan->move_count; i++)
-        if (args->plan->moves[i].source.driver->model != RH_MODEL_KV)
-            return rh_fail(err, RH_E_PLAN, "move '%s': only key-value stores can be moved yet",
+    for (size_t i = 0; i < args->plan->move_count; i++) {
+        const enum rh_model model = args->plan->moves[i].source.driver->model;
+        if (model != RH_MODEL_KV && model != RH_MODEL_KEYRING)
+            return rh_fail(err, RH_E_PLAN, "move '%s': only key-value stores and keyrings can be moved yet",
                            args->plan->moves[i].name);
+    }
     for (size_t i = 0; i < args->plan->move_count; i++)
         if (args->plan->moves[i].mode != RH_MODE_OFFLINE)
             return rh_fail(err, RH_E_PLAN, "move '%s': mode '%s' isn't there yet", args->plan->moves[i].name,

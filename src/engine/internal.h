@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <pthread.h>
 #include <rehome/engine.h>
+#include <rehome/keyring.h>
 #include <rehome/undo.h>
 #include <stdio.h>
 
@@ -111,6 +112,20 @@ struct rh_engine {
     struct rh_progress progress; /* names and start; under progress_lock */
     atomic_uint_fast64_t records_done, records_total, bytes_done;
 };
+
+/* What of a record's size may be journaled and shown: of secret records only the name's. */
+static inline uint64_t record_bytes(const struct move_run *move, const struct rh_record *record)
+{
+    return record->key.size + (move->digest.secret_records ? 0 : record->value_bytes);
+}
+
+/* A record's key for people, as its model writes it; `out` is for it. */
+static inline const char *show_key(const struct move_run *move, struct rh_bytes key, struct rh_key_shown *out)
+{
+    return move->plan->source.driver->model == RH_MODEL_KEYRING ? rh_keyring_key_show(key, out->text, sizeof out->text)
+                                                                : rh_show(key, out->text, sizeof(struct rh_shown));
+}
+#define SHOW_KEY(move, key) show_key((move), (key), &(struct rh_key_shown){{0}})
 
 /* --- engine.c --- */
 struct rh_ctx engine_ctx(struct rh_engine *engine, struct rh_error *err);
@@ -320,6 +335,13 @@ enum rh_status
 one_pass_fits(struct move_run *move, struct rh_ctx *ctx, struct rh_session *session, const struct rh_batch *batch);
 /* The refusal of a comparison that can't be made; RH_OK where it can. */
 enum rh_status one_pass_refuse(struct move_run *move, struct rh_error *err);
+
+/* --- kept.c: what stood at a destination before, sealed in the state folder --- */
+/* Keeps an image, durably, once: what an earlier process kept stays. */
+enum rh_status kept_put(struct move_run *move, struct rh_bytes image, struct rh_error *err);
+/* The image into the (secret) arena. RH_NOT_FOUND: none was kept. */
+enum rh_status
+kept_get(struct move_run *move, struct rh_arena *arena, struct rh_bytes *ret_image, struct rh_error *err);
 
 /* --- samples.c --- */
 const char *sample_kind_name(enum sample_kind kind);

@@ -52,7 +52,7 @@ marker_write(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker, bool
 {
     const struct rh_driver *driver = side->store->driver;
     const struct rh_dataset dataset = {.name = RH_KV_DATASET};
-    struct rh_digest_key digest = {{0}};
+    struct rh_digest_key digest = {.secret_records = false};
     struct rh_session *session = NULL;
     rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
     enum rh_status status = rh_digest_key_new(&digest, ctx->err);

@@ -69,8 +69,11 @@ static enum rh_status add_step(void *user, const struct rh_step_state *state)
 static enum rh_status add_note(void *user, int64_t utc_us, const char *kind, struct rh_bytes key, const char *text)
 {
     struct building *building = user;
-    json_array_append_new(building->array, json_pack("{s:o, s:s, s:s, s:s}", "time", stamp_json(utc_us), "kind", kind,
-                                                     "key", RH_SHOW(key), "text", text));
+    json_array_append_new(
+        building->array,
+        json_pack("{s:o, s:s, s:s, s:s}", "time", stamp_json(utc_us), "kind", kind, "key",
+                  building->move->source.driver->model == RH_MODEL_KEYRING ? RH_SHOW_KEY(key) : RH_SHOW(key), "text",
+                  text));
     return RH_OK;
 }
 

@@ -45,7 +45,7 @@ static enum rh_status leave(struct replay *replay, struct rh_bytes key)
     if (replay->left > NAMED_MOST)
         return RH_OK;
     check_say(move, &move->destination, RH_FINDING_RECORD, "not-ours", key,
-              "left alone, somebody has written it since: %s", RH_SHOW(key));
+              "left alone, somebody has written it since: %s", SHOW_KEY(move, key));
     return rh_journal_note(move->engine->journal, move->plan->name, "not-ours", key,
                            "left alone by rollback: somebody has written it since", replay->err);
 }

@@ -96,14 +96,18 @@ check_fits(struct move_run *move, const struct rh_record *record, struct rh_buf 
 {
     struct side *destination = &move->destination;
     struct rh_error why = {0};
+    const struct rh_write_ops *write = destination->store->driver->write;
+    struct rh_ctx ctx = engine_ctx(move->engine, &why);
     rh_buf_clear(rival);
-    enum rh_status status = destination->store->driver->write->fits(destination->store, &move->dataset, record->key,
-                                                                    record->value_bytes, rival, &why);
+    enum rh_status status =
+        write->trial ? write->trial(&ctx, destination->session, &move->dataset, record)
+                     : write->fits(destination->store, &move->dataset, record->key, record->value_bytes, rival, &why);
     if (status == RH_E_LIMIT) {
-        check_problem(move, destination, RH_E_LIMIT, "does-not-fit", record->key,
-                      why.hint[0] ? why.hint
-                                  : "rename or remove the record at the source, or choose another kind of destination",
-                      "the destination can't hold '%s': %s", RH_SHOW(record->key), why.text);
+        check_problem(
+            move, destination, RH_E_LIMIT, "does-not-fit", record->key,
+            why.hint[0] ? why.hint : "rename or remove the record at the source, or choose another kind of destination",
+            move->digest.secret_records ? "the destination can't hold %s: %s" : "the destination can't hold '%s': %s",
+            SHOW_KEY(move, record->key), why.text);
         return RH_OK;
     }
     if (status != RH_OK) {
@@ -119,8 +123,8 @@ check_fits(struct move_run *move, const struct rh_record *record, struct rh_buf 
             return status;
         if (has) {
             check_problem(move, destination, RH_E_LIMIT, "collides", record->key, "rename or remove one of the two",
-                          "the destination can't hold both %s and %s: their names collide there", RH_SHOW(record->key),
-                          RH_SHOW(rh_buf_bytes(rival)));
+                          "the destination can't hold both %s and %s: their names collide there",
+                          SHOW_KEY(move, record->key), SHOW_KEY(move, rh_buf_bytes(rival)));
             return RH_OK;
         }
     }
@@ -139,7 +143,7 @@ static enum rh_status same_value(struct move_run *move, struct rh_bytes key, boo
         status = side_status(b, err, b->store->driver->read->get(&ctx, b->session, &move->dataset, &key, 1, &right));
     if (status != RH_OK)
         return status;
-    struct rh_digest_key digest;
+    struct rh_digest_key digest = {.secret_records = move->digest.secret_records};
     status = rh_digest_key_new(&digest, err);
     if (status != RH_OK)
         return status;
@@ -174,7 +178,7 @@ check_conflict(struct move_run *move, struct survey *survey, struct rh_bytes key
                       : "say on_conflict = \"overwrite\" in the move, or remove the record",
                   move->plan->on_conflict == RH_CONFLICT_FAIL ? "the destination already holds %s"
                                                               : "the destination already holds %s, with another value",
-                  RH_SHOW(key));
+                  SHOW_KEY(move, key));
     return RH_OK;
 }
 
@@ -214,9 +218,11 @@ static enum rh_status take_extra(struct move_run *move,
     survey->extras++;
     if (survey->extras <= NAMED_MOST)
         check_say(move, destination, RH_FINDING_RECORD, "extra", record->key,
-                  "only on the destination; stays as it is: %s", RH_SHOW(record->key));
+                  "only on the destination; stays as it is: %s", SHOW_KEY(move, record->key));
     bool has = false;
     rh_buf_clear(rival);
+    if (destination->store->driver->write->trial) /* it has seen this one when it began */
+        return RH_OK;
     /* it is there already, so whether it fits is no question; only whose name it takes is */
     if (rh_failed(
             destination->store->driver->write->fits(destination->store, &move->dataset, record->key, 0, rival, NULL)) ||
@@ -226,7 +232,7 @@ static enum rh_status take_extra(struct move_run *move,
     if (status == RH_OK && has)
         check_problem(move, destination, RH_E_LIMIT, "collides", rh_buf_bytes(rival), "rename or remove one of the two",
                       "the destination can't hold %s beside its own %s: their names collide there",
-                      RH_SHOW(rh_buf_bytes(rival)), RH_SHOW(record->key));
+                      SHOW_KEY(move, rh_buf_bytes(rival)), SHOW_KEY(move, record->key));
     return status;
 }
 
@@ -305,7 +311,15 @@ enum rh_status survey_run(struct move_run *move, struct survey *survey, struct r
         flags |= RH_SCAN_SIZES;
     if (move->source.facts.one_pass)
         return survey_pipe(move, survey, &ctx);
-    enum rh_status status = stream_open(&source, move, &move->source, &ctx, NULL, NULL, all, flags);
+    const struct rh_write_ops *write = move->destination.store->driver->write;
+    enum rh_status status = RH_OK;
+    if (write->trial) {
+        flags &= ~(unsigned)RH_SCAN_KEYS_ONLY;
+        status =
+            side_status(&move->destination, err, write->trial(&ctx, move->destination.session, &move->dataset, NULL));
+    }
+    if (status == RH_OK)
+        status = stream_open(&source, move, &move->source, &ctx, NULL, NULL, all, flags);
     const struct rh_whole_ops *whole = whole_of(&move->destination);
     if (whole && whole->replaces_all)
         destination.ended = true;

@@ -80,9 +80,9 @@ static enum rh_status compare_range(struct move_run *move,
             return status;
         const int order = !left ? 1 : !right ? -1 : rh_bytes_compare(left->key, right->key);
         if (order <= 0)
-            rh_sum_add(&found->b, left->hash, left->key.size + left->value_bytes);
+            rh_sum_add(&found->b, left->hash, record_bytes(move, left));
         if (order == 0)
-            rh_sum_add(&found->c, right->hash, right->key.size + right->value_bytes);
+            rh_sum_add(&found->c, right->hash, record_bytes(move, right));
         if (order < 0) {
             found->missing++;
             const struct difference missing = {.key = left->key, .wanted = left->hash, .absent = true};
@@ -180,7 +180,7 @@ static enum rh_status name_differences(struct move_run *move, const struct pass 
                            : difference->mendable ? "differs on the destination"
                                                   : "differs, and the source has changed since it was copied";
         check_say(move, &move->destination, RH_FINDING_RECORD, difference->absent ? "missing" : "differs",
-                  difference->key, "%s: %s", text, RH_SHOW(difference->key));
+                  difference->key, "%s: %s", text, SHOW_KEY(move, difference->key));
         status = rh_journal_note(journal, move->plan->name, "differs", difference->key, text, err);
     }
     return status;
@@ -272,7 +272,7 @@ repair(struct move_run *move, const struct pass *pass, struct verify_result *res
                   mended                 ? "mended: %s"
                   : difference->mendable ? "left alone, somebody has written it since: %s"
                                          : "left alone, the source has changed since it was copied: %s",
-                  RH_SHOW(difference->key));
+                  SHOW_KEY(move, difference->key));
     }
     return RH_OK;
 }

@@ -8,6 +8,7 @@
  *   whole.promised   the stamp of a commit under way; gone once it is known to have happened
  *   whole.committed  the stamp of our last commit
  *   whole.saved      the stamp of what stood before our first commit, which the driver keeps; empty: nothing stood
+ *   whole.kept       the sealed file in the state folder that holds it, where the engine keeps it for the driver
  * The digests of the ranges are journaled with the promise, and the ranges as done after the commit. A process that
  * finds its promise standing knows that the commit happened.
  */
@@ -37,14 +38,30 @@ static bool find_ours(struct move_run *move, struct rh_bytes stamp, struct rh_bu
     return false;
 }
 
-/* What stands at the destination; empty when nothing does. */
-static enum rh_status standing(struct move_run *move, struct rh_buf *ret_stamp, struct rh_error *err)
+/* A driver's stamp as the journal gets to see it: where records are secret, an HMAC under the move's sealed key. */
+static enum rh_status
+outward(const struct move_run *move, struct rh_bytes stamp, struct rh_buf *ret_stamp, struct rh_error *err)
+{
+    rh_buf_clear(ret_stamp);
+    if (!move->digest.secret_records || stamp.size == 0)
+        return rh_buf_add(ret_stamp, stamp.data, stamp.size, err);
+    return rh_buf_text(ret_stamp, rh_hash_show(rh_digest_name(&move->digest, "stamp", stamp)).text, err);
+}
+
+/* What stands at the destination; empty when nothing does. ret_own (may be NULL): the driver's own stamp. */
+static enum rh_status
+standing(struct move_run *move, struct rh_buf *ret_stamp, struct rh_buf *ret_own, struct rh_error *err)
 {
     struct side *side = &move->destination;
     struct rh_ctx ctx = engine_ctx(move->engine, err);
-    rh_buf_clear(ret_stamp);
-    enum rh_status status = whole_of(side)->stamp(&ctx, side->session, ret_stamp);
-    return status == RH_NOT_FOUND ? RH_OK : side_status(side, err, status);
+    rh_auto_buf struct rh_buf own = RH_BUF_INIT;
+    enum rh_status status = whole_of(side)->stamp(&ctx, side->session, &own);
+    if (status != RH_OK && status != RH_NOT_FOUND)
+        return side_status(side, err, status);
+    if (status == RH_NOT_FOUND)
+        rh_buf_clear(&own);
+    status = outward(move, rh_buf_bytes(&own), ret_stamp, err);
+    return status == RH_OK && ret_own ? rh_buf_add(ret_own, own.data, own.size, err) : status;
 }
 
 /* Whether what stands under a stamp of ours is ours to the last byte. */
@@ -55,6 +72,9 @@ static enum rh_status untouched(struct move_run *move, struct rh_bytes stamp, bo
     rh_auto_buf struct rh_buf written = RH_BUF_INIT, now = RH_BUF_INIT;
     *ret_untouched = false;
     if (!find_ours(move, stamp, &written) || written.size == 0)
+        return RH_OK;
+    *ret_untouched = !whole_of(side)->prove;
+    if (*ret_untouched)
         return RH_OK;
     enum rh_status status = whole_of(side)->prove(&ctx, side->session, false, &now);
     if (status == RH_OK)
@@ -94,7 +114,7 @@ enum rh_status whole_check(struct move_run *move, bool resuming, struct rh_error
     if (!whole_of(side) || side->facts.exists == RH_NO)
         return RH_OK;
     rh_auto_buf struct rh_buf stamp = RH_BUF_INIT;
-    enum rh_status status = standing(move, &stamp, &why);
+    enum rh_status status = standing(move, &stamp, NULL, &why);
     if (status == RH_E_REFUSED) {
         check_problem(move, side, RH_E_REFUSED, "container", (struct rh_bytes){0}, why.hint, "%s", why.text);
         return RH_OK;
@@ -114,6 +134,21 @@ enum rh_status whole_check(struct move_run *move, bool resuming, struct rh_error
 
 /* --- copying --- */
 
+/* Whether a key that is there already may stay as it is. */
+static enum rh_status
+keep_equal(struct move_run *move, struct rh_ctx *ctx, const struct rh_record *record, bool *ret_kept)
+{
+    struct side *side = &move->destination;
+    rh_auto_batch struct rh_batch held = RH_BATCH_INIT;
+    *ret_kept = false;
+    if (record->outcome != RH_OUTCOME_EXISTS || move->plan->on_conflict != RH_CONFLICT_KEEP_EQUAL)
+        return RH_OK;
+    enum rh_status status = side->store->driver->read->get(ctx, move->whole, &move->dataset, &record->key, 1, &held);
+    if (status == RH_OK && held.count == 1)
+        *ret_kept = rh_hash_equal(rh_digest_record(&move->digest, move->dataset.name, &held.records[0]), record->hash);
+    return side_status(side, ctx->err, status);
+}
+
 enum rh_status whole_put(struct move_run *move, struct rh_ctx *ctx, struct range *range, struct rh_batch *batch)
 {
     struct side *side = &move->destination;
@@ -125,15 +160,20 @@ enum rh_status whole_put(struct move_run *move, struct rh_ctx *ctx, struct range
         return side_status(side, ctx->err, status);
     for (size_t i = 0; i < batch->count; i++) {
         const struct rh_record *record = &batch->records[i];
-        if (record->outcome != RH_OUTCOME_DONE) {
+        bool kept = false;
+        status = keep_equal(move, ctx, record, &kept);
+        if (status != RH_OK)
+            return status;
+        if (record->outcome != RH_OUTCOME_DONE && !kept) {
             rh_fail(ctx->err, RH_E_CONFLICT, "the destination holds %s, which isn't of this move",
-                    RH_SHOW(record->key));
+                    SHOW_KEY(move, record->key));
             ctx->err->side = RH_SIDE_DESTINATION;
             return RH_E_CONFLICT;
         }
-        rh_sum_add(&range->state.copied, record->hash, record->key.size + record->value_bytes);
+        rh_sum_add(&range->state.copied, record->hash, record_bytes(move, record));
+        range->state.kept += kept;
+        range->state.written += !kept;
     }
-    range->state.written += batch->count;
     range->state.batches++;
     return range_set_bytes(&range->resume, &range->state.resume, batch->records[batch->count - 1].key, ctx->err);
 }
@@ -220,14 +260,37 @@ static enum rh_status foreign(struct move_run *move, struct rh_error *err)
     return RH_E_CONFLICT;
 }
 
+/* Whether what stands, which isn't ours, is what the commit may replace. `known`: an earlier attempt saw what stood. */
+static bool may_replace(const struct move_run *move, bool known, struct rh_bytes saved, struct rh_bytes before)
+{
+    if (known && !rh_bytes_equal(saved, before))
+        return false;
+    return !whole_of(&move->destination)->replaces_all || move->plan->on_conflict == RH_CONFLICT_OVERWRITE;
+}
+
+/* Keeps what stands now for the way back: the engine does, or the store. */
+static enum rh_status save(struct move_run *move, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    const struct rh_whole_ops *whole = whole_of(side);
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    if (!whole->image)
+        return side_status(side, err, whole->save(&ctx, move->whole));
+    rh_auto_arena struct rh_arena arena = {.secret = true};
+    struct rh_bytes image;
+    enum rh_status status = side_status(side, err, whole->image(&ctx, move->whole, &arena, &image));
+    return status == RH_OK ? kept_put(move, image, err) : status;
+}
+
 /* Promise, save, commit, in this order. */
 static enum rh_status commit_unit(struct move_run *move, struct rh_error *err)
 {
     struct side *side = &move->destination;
     const struct rh_whole_ops *whole = whole_of(side);
     struct rh_ctx ctx = engine_ctx(move->engine, err);
-    rh_auto_buf struct rh_buf before = RH_BUF_INIT, stamp = RH_BUF_INIT, proof = RH_BUF_INIT, saved = RH_BUF_INIT;
-    enum rh_status status = standing(move, &before, err);
+    rh_auto_buf struct rh_buf before = RH_BUF_INIT, own = RH_BUF_INIT, promised = RH_BUF_INIT, stamp = RH_BUF_INIT,
+                              proof = RH_BUF_INIT, saved = RH_BUF_INIT;
+    enum rh_status status = standing(move, &before, &own, err);
     if (status == RH_E_REFUSED) /* it wasn't there when the move was checked */
         return foreign(move, err);
     if (status != RH_OK)
@@ -237,17 +300,18 @@ static enum rh_status commit_unit(struct move_run *move, struct rh_error *err)
     if (status != RH_OK)
         return status;
     const bool known = fact_get(move, "whole.saved", &saved, NULL) == RH_OK;
-    if (before.size && !ours &&
-        (move->plan->on_conflict != RH_CONFLICT_OVERWRITE ||
-         (known && !rh_bytes_equal(rh_buf_bytes(&saved), rh_buf_bytes(&before)))))
+    if (before.size && !ours && !may_replace(move, known, rh_buf_bytes(&saved), rh_buf_bytes(&before)))
         return foreign(move, err);
-    status = side_status(side, err, whole->promise(&ctx, move->whole, rh_buf_bytes(&before), &stamp));
+    status = side_status(side, err, whole->promise(&ctx, move->whole, rh_buf_bytes(&own), &promised));
     if (status == RH_OK)
-        status = side_status(side, err, whole->prove(&ctx, move->whole, true, &proof));
+        status = outward(move, rh_buf_bytes(&promised), &stamp, err);
+    if (status == RH_OK)
+        status = !whole->prove ? rh_buf_add(&proof, stamp.data, stamp.size, err)
+                               : side_status(side, err, whole->prove(&ctx, move->whole, true, &proof));
     if (status == RH_OK)
         status = journal_promise(move, rh_buf_bytes(&stamp), rh_buf_bytes(&proof), rh_buf_bytes(&before), err);
     if (status == RH_OK && before.size && !ours)
-        status = side_status(side, err, whole->save(&ctx, move->whole));
+        status = save(move, err);
     enum rh_commit commit = RH_COMMIT_NOT_DONE;
     if (status == RH_OK)
         status = side_status(side, err, side->store->driver->write->commit(&ctx, move->whole, &commit));
@@ -261,7 +325,7 @@ static enum rh_status take_up(struct move_run *move, bool *ret_landed, struct rh
     *ret_landed = false;
     enum rh_status status = fact_get(move, "whole.promised", &promised, err);
     if (status == RH_OK)
-        status = standing(move, &now, err);
+        status = standing(move, &now, NULL, err);
     if (status == RH_OK && rh_bytes_equal(rh_buf_bytes(&promised), rh_buf_bytes(&now))) {
         *ret_landed = true;
         return journal_landed(move, rh_buf_bytes(&now), err);
@@ -307,7 +371,7 @@ enum rh_status whole_copy(struct move_run *move,
 /* The facts that speak of our content; gone with it. */
 static enum rh_status drop_facts(struct move_run *move, struct rh_error *err)
 {
-    static const char *const facts[] = {"whole.ours", "whole.promised", "whole.committed", "whole.saved"};
+    static const char *const facts[] = {"whole.ours", "whole.promised", "whole.committed", "whole.saved", "whole.kept"};
     enum rh_status status = RH_OK;
     for (size_t i = 0; status == RH_OK && i < sizeof facts / sizeof *facts; i++)
         status = rh_journal_remove(move->engine->journal, move->plan->name, facts[i], err);
@@ -338,6 +402,22 @@ static enum rh_status leave(struct move_run *move, bool saved, bool changed, str
     return RH_E_CONFLICT;
 }
 
+/* Puts what was kept in the place of what stands, or nothing. */
+static enum rh_status restore(struct move_run *move, struct rh_session *session, bool saved, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    const struct rh_whole_ops *whole = whole_of(side);
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    if (!whole->put_back)
+        return side_status(side, err, whole->restore(&ctx, session, saved));
+    rh_auto_arena struct rh_arena arena = {.secret = true};
+    struct rh_bytes image = {0};
+    enum rh_status status = saved ? kept_get(move, &arena, &image, err) : RH_OK;
+    if (status == RH_NOT_FOUND)
+        status = rh_fail(err, RH_E_CORRUPT, "the journal doesn't say where what stood before is kept");
+    return status == RH_OK ? side_status(side, err, whole->put_back(&ctx, session, saved ? &image : NULL)) : status;
+}
+
 /* Puts back under the writer's lock, over a content of ours only if it is as we wrote it. */
 static enum rh_status put_back(struct move_run *move, struct rh_bytes ours, bool saved, struct rh_error *err)
 {
@@ -350,7 +430,7 @@ static enum rh_status put_back(struct move_run *move, struct rh_bytes ours, bool
         status = untouched(move, ours, &same, err);
     rh_crash_point("rollback");
     if (status == RH_OK && same)
-        status = side_status(side, err, whole_of(side)->restore(&ctx, session, saved));
+        status = restore(move, session, saved, err);
     side_session_close(session);
     return status == RH_OK && !same ? leave(move, saved, true, err) : status;
 }
@@ -372,7 +452,7 @@ enum rh_status whole_rollback(struct move_run *move, struct rh_error *err)
     if (status == RH_OK)
         status = fact_put(move, "rollback.left", "", err);
     if (status == RH_OK)
-        status = standing(move, &now, &why);
+        status = standing(move, &now, NULL, &why);
     if (status == RH_E_REFUSED) /* not even of our kind */
         return was_committed || saved.size ? leave(move, saved.size > 0, false, err) : RH_OK;
     if (status != RH_OK && rh_failed(why.status) && err)
@@ -400,7 +480,7 @@ enum rh_status whole_forget(struct move_run *move, struct rh_error *err)
     enum rh_status status = fact_get(move, "whole.saved", &saved, err);
     if (status == RH_NOT_FOUND)
         return drop_facts(move, err);
-    if (status == RH_OK && saved.size > 0) {
+    if (status == RH_OK && saved.size > 0 && whole_of(side)->forget) {
         status = side_open(move, side, err);
         if (status == RH_OK)
             status = side_status(side, err, whole_of(side)->forget(&ctx, side->session));
@@ -443,7 +523,7 @@ one_pass_fits(struct move_run *move, struct rh_ctx *ctx, struct rh_session *sess
         enum rh_status status = side->store->driver->write->fits(side->store, &move->dataset, record->key,
                                                                  record->value_bytes, &rival, ctx->err);
         if (status != RH_OK) {
-            rh_error_prepend(ctx->err, "the destination can't hold %s", RH_SHOW(record->key));
+            rh_error_prepend(ctx->err, "the destination can't hold %s", SHOW_KEY(move, record->key));
             return side_status(side, ctx->err, status);
         }
         if (rival.size)
@@ -452,7 +532,7 @@ one_pass_fits(struct move_run *move, struct rh_ctx *ctx, struct rh_session *sess
             return status;
         if (there) {
             rh_fail(ctx->err, RH_E_LIMIT, "the destination can't hold both %s and %s: their names collide there",
-                    RH_SHOW(record->key), RH_SHOW(rh_buf_bytes(&rival)));
+                    SHOW_KEY(move, record->key), SHOW_KEY(move, rh_buf_bytes(&rival)));
             return side_status(side, ctx->err, RH_E_LIMIT);
         }
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The drivers, one line each. A new driver adds its line here and its folder in meson.build. */
 #include "archive/archive.h"
+#include "component_keyring_file/driver.h"
 #include "consul/driver.h"
 #include "file/file.h"
 #include "memory/memory.h"
@@ -9,6 +10,7 @@
 
 static const struct rh_driver *const drivers[] = {
     &rh_archive_driver,
+    &rh_driver_component_keyring_file,
     &rh_driver_consul,
     &rh_file_driver,
     &rh_driver_mysql,

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keystores as sides of a move (faultlib.Move): made, read and looked at without rehome."""
+import os
+import pathlib
+import random
+
+from keyringlib import read_component, read_plugin, write_component, write_plugin
+
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data/keyring"
+SERVER_KEY = b"INNODBKey-6d796b72-0907-4bad-8000-000000000001-%d"
+
+
+def make_keys(count=20, seed=1):
+    """Keys of a server and of accounts: (owner, id) -> (type, data)."""
+    rng = random.Random(seed)
+    keys = {(b"", SERVER_KEY % n): (b"AES", rng.randbytes(32)) for n in range(1, 4)}
+    for n in range(len(keys), count):
+        kind, sizes = rng.choice([(b"AES", [16, 24, 32]), (b"RSA", [128, 256]), (b"DSA", [128]), (b"SECRET", [1, 40])])
+        keys[rng.choice([b"app1@localhost", b"app2@%"]), b"key-%d-%d" % (seed, n)] = (kind, rng.randbytes(rng.choice(sizes)))
+    return keys
+
+
+class Keystore:
+    """A keystore's file and what lies beside it."""
+
+    kind = "component_keyring_file"
+
+    def __init__(self, path, keys=None, more=""):
+        self.path, self.more = pathlib.Path(path), more
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if keys is not None:
+            self.write(keys)
+
+    def block(self, side):
+        return f'{side} "{self.kind}" {{ path = "{self.path}" {self.more} }}'
+
+    @property
+    def backup(self):
+        return self.path.with_name(self.path.name + ".backup")
+
+    def write(self, keys, path=None):
+        path = path or self.path
+        self.encode(path, keys)
+        path.chmod(0o640)
+
+    def encode(self, path, keys):
+        write_component(path, keys)
+
+    def decode(self, path):
+        return read_component(path)
+
+    def read(self):
+        return self.decode(self.path) if self.path.exists() else None
+
+    def state(self):
+        """All that a keystore is, bit for bit: bytes, owner, mode of its file and of its .backup."""
+        found = []
+        for path in (self.path, self.backup):
+            if path.exists():
+                look = path.stat()
+                found.append((path.name, path.read_bytes(), look.st_mode, look.st_uid, look.st_gid))
+        return found
+
+    def beside(self):
+        """Names in its folder that aren't the keystore's file."""
+        return sorted(name for name in os.listdir(self.path.parent) if name != self.path.name)
+
+
+class PluginKeystore(Keystore):
+    kind = "keyring_file"
+    version = "2.0"
+
+    def __init__(self, path, keys=None, more="", version="2.0", order="<", word=8):
+        self.version, self.order, self.word = version, order, word
+        super().__init__(path, keys, more)
+
+    def encode(self, path, keys):
+        write_plugin(path, keys, self.version, self.order, self.word)
+
+    def decode(self, path):
+        return read_plugin(path, self.order, self.word)

@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keystores of MySQL's keyrings, moved offline by plans: all or nothing, byte for byte, back again."""
+import json
+import os
+import shutil
+
+import pytest
+from faultlib import OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
+from keystorelib import DATA, SERVER_KEY, Keystore, make_keys
+
+KINDS = {"component": Keystore}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+def sides(home, kind, keys, before=None):
+    """source, destination (absent where `before` is None), in folders of their own."""
+    return Keystore(home / "a/keys", keys), kind(home / "b/keys", before)
+
+
+# --- all or nothing ---
+
+
+def test_every_key_arrives_and_the_source_is_as_it_was(home, kind):
+    keys = make_keys()
+    source, destination = sides(home, kind, keys)
+    before = source.state()
+    move = Move(home / "m", source, destination)
+    move.must(OK, "check")
+    assert destination.read() is None and destination.beside() == []
+    move.must(OK)
+    assert destination.read() == keys and source.state() == before
+    assert destination.beside() == [] and destination.path.stat().st_mode & 0o777 == 0o600
+    move.must(OK, "verify")
+    move.must(OK)  # again: compared, nothing else
+    assert destination.read() == keys
+    move.must(OK, "rollback")
+    assert destination.read() is None and destination.beside() == [] and source.state() == before
+
+
+def test_what_the_destination_had_stays(home, kind):
+    keys, had = make_keys(), make_keys(12, seed=2)
+    had = {name: key for name, key in had.items() if name not in keys}
+    source, destination = sides(home, kind, keys, had)
+    destination.path.chmod(0o640)
+    before = destination.state()
+    move = Move(home / "m", source, destination)
+    move.must(OK)
+    assert destination.read() == {**had, **keys}
+    assert destination.path.stat().st_mode & 0o777 == 0o640
+    move.must(OK, "rollback")
+    assert destination.state() == before and destination.beside() == []
+    # and nothing of it is left in the state folder
+    assert not list(move.state.glob("*undo*"))
+
+
+def test_a_key_that_is_there_stops_the_move_by_name(home, kind):
+    keys = make_keys()
+    name = (b"app1@localhost", b"mine")
+    keys[name] = (b"SECRET", b"one")
+    source, destination = sides(home, kind, keys, {name: (b"SECRET", b"two"), (b"", b"other"): (b"AES", b"k" * 16)})
+    before, was = destination.state(), source.state()
+    move = Move(home / "m", source, destination)
+    for verb in ("check", "run"):
+        move.must(REFUSED, verb)
+        assert "the destination already holds 'mine' of 'app1@localhost'" in move.said
+        assert destination.state() == before and source.state() == was and destination.beside() == []
+    # also where both are equal
+    destination.write({name: keys[name]})
+    before = destination.state()
+    move.must(REFUSED)
+    assert destination.state() == before
+
+
+def test_keep_equal_and_overwrite(home, kind):
+    keys = make_keys()
+    names = sorted(keys)
+    had = {names[0]: keys[names[0]], names[5]: keys[names[5]], (b"", b"other"): (b"AES", b"k" * 16)}
+    source, destination = sides(home, kind, keys, had)
+    move = Move(home / "m", source, destination, on_conflict="keep-equal")
+    move.must(OK)
+    assert destination.read() == {**had, **keys}
+    assert f"{len(keys)} records" in move.said and "2 " in move.said
+    differing = {**had, names[0]: (b"AES", b"another" * 2 + b"!!")}
+    destination.write(differing)
+    before = destination.state()
+    Move(home / "m2", source, destination, on_conflict="keep-equal").must(REFUSED)
+    assert destination.state() == before
+    third = Move(home / "m3", source, destination, on_conflict="overwrite")
+    third.must(OK)
+    assert destination.read() == {**had, **keys}
+    third.must(OK, "rollback")
+    assert destination.state() == before
+
+
+def test_rollback_leaves_what_a_server_has_written_since(home, kind):
+    keys = make_keys()
+    source, destination = sides(home, kind, keys, {(b"", b"old"): (b"AES", b"o" * 32)})
+    move = Move(home / "m", source, destination)
+    move.must(OK)
+    later = {**destination.read(), (b"", SERVER_KEY % 9): (b"AES", b"n" * 32)}
+    destination.write(later)
+    assert move.do("rollback") != OK
+    assert destination.read() == later and "replaced it since" in move.said
+
+
+def test_an_empty_source_is_a_keystore_without_keys(home, kind):
+    source, destination = sides(home, kind, {})
+    source.path.write_bytes(b"")
+    move = Move(home / "m", source, destination)
+    move.must(OK)
+    assert destination.read() == {}
+
+
+def test_a_source_that_is_not_there_is_an_error(home, kind):
+    source, destination = sides(home, kind, None)
+    Move(home / "m", source, destination).must(REFUSED)
+    assert destination.read() is None
+
+
+def test_no_key_is_said_or_kept_in_the_open(home, kind):
+    secret = bytes(range(1, 33))
+    keys = {(b"", b"id-to-look-for"): (b"AES", secret)}
+    source, destination = sides(home, kind, keys, {(b"", b"old"): (b"AES", secret[::-1])})
+    move = Move(home / "m", source, destination)
+    for verb in ("check", "run", "verify", "status", "report"):
+        move.do(verb)
+        for form in (secret, secret[::-1]):
+            assert form.hex().lower() not in move.said.lower()
+    for path in [*move.state.iterdir(), move.folder / "log"]:
+        data = path.read_bytes()
+        for form in (secret, secret[::-1]):
+            assert form not in data and form.hex().encode() not in data.lower(), path
+
+
+# --- the files of a real server ---
+
+
+def test_files_of_a_real_server(home, kind):
+    want = Keystore(DATA / "4-udf.json").read()
+    assert len(want) == 31
+    for line in (DATA / "4-udf.fetched.tsv").read_text(encoding="utf-8").splitlines():
+        owner, name, what, size, data = line.split("\t")
+        if data in ("NULL", ""):
+            assert (owner.encode(), name.encode()) not in want
+        elif "\\" not in name:
+            assert want[owner.encode(), name.encode()] == (what.encode(), bytes.fromhex(data)), name
+            assert len(bytes.fromhex(data)) == int(size)
+    for name, count in (("0-empty", 0), ("3-binlog", 6), ("4-udf", 31), ("5-hard-ids", 33)):
+        folder = home / name
+        source, destination = sides(folder, kind, None)
+        shutil.copy(DATA / f"{name}.json", source.path)
+        source.path.chmod(0o600)
+        Move(folder / "m", source, destination).must(OK)
+        assert destination.read() == source.read() and len(source.read()) == count, name
+
+
+def test_what_we_write_is_what_the_server_writes(home):
+    """A key added to a real server's file: the rest of it stays as it is, byte for byte."""
+    had = (DATA / "5-hard-ids.json").read_bytes()
+    destination = Keystore(home / "b/keys")
+    destination.path.write_bytes(had)
+    destination.path.chmod(0o600)
+    source = Keystore(home / "a/keys", {(b"o@h", b"\x01\x1f\x7f\"\\/\t"): (b"AES", bytes(range(16)))})
+    # the helper of the tests writes what JSON wants; rehome what the server writes
+    Move(home / "m", source, destination).must(OK)
+    added = (b'{"user":"o@h","data_id":"\\u0001\\u001F\x7f\\"\\\\/\\t","data_type":"AES",'
+             b'"data":"000102030405060708090A0B0C0D0E0F","extension":[]}')
+    assert destination.path.read_bytes() == had[:-2] + b"," + added + b"]}"
+
+
+# --- .backup ---
+
+
+def test_component_goes_on_to_its_backup(home):
+    old, new = make_keys(6), make_keys(8)
+    source, destination = Keystore(home / "a/keys", old), Keystore(home / "b/keys")
+    source.write(new, source.backup)
+    before = source.state()
+    Move(home / "m", source, destination).must(OK)
+    assert destination.read() == new and source.state() == before
+    # one that was cut is passed over; so is an empty one
+    for cut in (source.backup.read_bytes()[:-3], b""):
+        source.backup.write_bytes(cut)
+        before = source.state()
+        destination.path.unlink()
+        shutil.rmtree(home / "m")
+        Move(home / "m", source, destination).must(OK)
+        assert destination.read() == old and source.state() == before
+    # and one without its file is the keystore
+    source.write(new, source.backup)
+    source.path.unlink()
+    destination.path.unlink()
+    shutil.rmtree(home / "m")
+    Move(home / "m", source, destination).must(OK)
+    assert destination.read() == new and not source.path.exists()
+
+
+@pytest.mark.parametrize("left", ["whole", "cut", "empty", "alone"])
+def test_a_left_backup_of_the_destination(home, kind, left):
+    """It counts as it would for a server that starts, and none is left behind."""
+    old, newer, keys = make_keys(5, seed=5), make_keys(7, seed=5), make_keys(9)
+    old, newer = ({n: k for n, k in one.items() if n not in keys} for one in (old, newer))
+    source, destination = Keystore(home / "a/keys", keys), kind(home / "b/keys", old)
+    destination.write(newer, destination.backup)
+    whole = destination.backup.read_bytes()
+    if left == "alone":
+        destination.path.unlink()
+    elif left != "whole":
+        destination.backup.write_bytes(whole[:-3] if left == "cut" else b"")
+    speaks = newer if left in ("whole", "alone") else old
+    Move(home / "m", source, destination).must(OK)
+    assert destination.read() == {**speaks, **keys} and not destination.backup.exists()
+    move = Move(home / "m", source, destination)
+    move.must(OK, "rollback")
+    assert destination.read() == speaks and destination.beside() == []
+
+
+# --- how a component is found ---
+
+
+def test_found_through_the_components_configuration(home):
+    keys = make_keys(5)
+    source, plugin_dir, datadir = Keystore(home / "a/keys", keys), home / "plugin", home / "data"
+    for folder in (plugin_dir, datadir):
+        folder.mkdir()
+    config, local = plugin_dir / "component_keyring_file.cnf", datadir / "component_keyring_file.cnf"
+    manifest = home / "mysqld.my"
+
+    class Found(Keystore):
+        def block(self, side):
+            return f'{side} "component_keyring_file" {{ {self.more} }}'
+
+    def run(more):
+        destination = Keystore(home / "b/keys")
+        destination.path.unlink(missing_ok=True)
+        shutil.rmtree(home / "m", ignore_errors=True)
+        move = Move(home / "m", Found(home / "unused", more=more), destination)
+        return move.do(), move.said, destination.read()
+
+    by_dir = f'component_dir = "{plugin_dir}"'
+    by_both = f'{by_dir} instance_dir = "{datadir}"'
+    config.write_text(json.dumps({"path": str(source.path), "read_only": False}), encoding="utf-8")
+    assert run(by_dir)[::2] == (OK, keys)
+    config.write_text('{"read_local_config": true}', encoding="utf-8")
+    code, said, _ = run(by_dir)
+    assert code == PLAN and "instance_dir" in said
+    code, said, _ = run(by_both)
+    assert code == PLAN and "isn't there" in said
+    local.write_text(json.dumps({"path": str(source.path), "read_only": True}), encoding="utf-8")
+    assert run(by_both)[::2] == (OK, keys)
+    for broken in ("{", "[]", "{}", '{"path": "relative", "read_only": false}', '{"path": "/x"}', '{"path": 1, "read_only": true}'):
+        local.write_text(broken, encoding="utf-8")
+        assert run(by_both)[0] == PLAN, broken
+    local.write_text(json.dumps({"path": str(source.path), "read_only": False}), encoding="utf-8")
+    by_manifest = f'{by_both} manifest = "{manifest}"'
+    manifest.write_text('{"components": "file://component_keyring_file"}', encoding="utf-8")
+    assert run(by_manifest)[::2] == (OK, keys)
+    manifest.write_text('{"components": "file://component_keyring_kmip"}', encoding="utf-8")
+    code, said, _ = run(by_manifest)
+    assert code == REFUSED and "component_keyring_kmip" in said
+    manifest.write_text('{"read_local_manifest": true}', encoding="utf-8")
+    assert run(by_manifest)[0] == PLAN
+    (datadir / "mysqld.my").write_text('{"components": "file://component_keyring_file"}', encoding="utf-8")
+    assert run(by_manifest)[::2] == (OK, keys)
+    assert run("")[0] == PLAN and run(f'{by_dir} path = "/x"')[0] == PLAN
+
+
+# --- what must not be replaced ---
+
+
+def test_keystores_that_somebody_could_exchange_are_refused(home):
+    keys = make_keys(4)
+
+    def run(prepare, side="destination", words=""):
+        folder = home / "case"
+        shutil.rmtree(folder, ignore_errors=True)
+        source, destination = Keystore(folder / "a/keys", keys), Keystore(folder / "b/keys", {(b"", b"x"): (b"AES", b"k")})
+        one = destination if side == "destination" else source
+        prepare(one)
+        before = one.path.read_bytes()
+        move = Move(folder / "m", source, destination)
+        code = move.do()
+        assert words in move.said, move.said[-600:]
+        if code != OK:
+            assert one.path.read_bytes() == before
+        return code
+
+    def linked(one):
+        os.link(one.path, one.path.with_name("second"))
+
+    def symlinked(one):
+        target = one.path.with_name("real")
+        one.path.rename(target)
+        one.path.symlink_to(target)
+
+    def foreign_link(one):
+        symlinked(one)
+        one.path.parent.chmod(0o777)
+
+    def owned(one):
+        os.chown(one.path, 4321, 4321)
+
+    with Cases("keystores that are refused") as cases:
+        for side in ("source", "destination"):
+            with cases.one(f"hard link, {side}"):
+                assert run(linked, side, "hard links") == REFUSED
+            with cases.one(f"group-writable, {side}"):
+                assert run(lambda one: one.path.chmod(0o660), side, "by its group") == REFUSED
+            with cases.one(f"link in a folder of anybody's, {side}"):
+                assert run(foreign_link, side, "symbolic link") == REFUSED
+            with cases.one(f"foreign owner, {side}"):
+                if os.geteuid() == 0:
+                    assert run(owned, side, "belongs to somebody") == REFUSED
+            with cases.one(f"link of our own, {side}"):
+                assert run(symlinked, side) == OK
+        with cases.one("a folder"):
+            def folder(one):
+                one.path.rename(one.path.with_name("real"))
+                one.path.mkdir()
+                one.path.read_bytes = lambda: b""
+            source, destination = Keystore(home / "d/a/keys", keys), Keystore(home / "d/b/keys")
+            destination.path.mkdir()
+            Move(home / "d/m", source, destination).must(REFUSED)
+
+
+def test_owner_mode_and_attributes_are_kept(home):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    keys = make_keys(4)
+    source, destination = Keystore(home / "a/keys", keys), Keystore(home / "b/keys", {})
+    os.chown(destination.path.parent, 4321, 4322)
+    os.chown(destination.path, 4321, 4323)
+    destination.path.chmod(0o604)
+    try:
+        os.setxattr(destination.path, "user.rehome-test", b"label")
+        labelled = True
+    except OSError:
+        labelled = False
+    move = Move(home / "m", source, destination)
+
+    def looks():
+        st = destination.path.stat()
+        return st.st_uid, st.st_gid, st.st_mode & 0o777, labelled and os.getxattr(destination.path, "user.rehome-test")
+
+    before = looks()
+    move.must(OK)
+    assert looks() == before and destination.read() == keys
+    move.must(OK, "rollback")
+    assert looks() == before and destination.read() == {}
+    destination.path.unlink()
+    shutil.rmtree(home / "m")
+    Move(home / "m", source, destination).must(OK)
+    assert (destination.path.stat().st_uid, destination.path.stat().st_gid) == (4321, 4322)  # as its folder
+
+
+# --- hostile input ---
+
+COMPONENT_BAD = {
+    "not JSON": b"INNODBKey",
+    "cut": lambda good: good[:-1],
+    "cut in a key": lambda good: good[: len(good) // 2],
+    "something behind": lambda good: good + b"x",
+    "an array": b"[]",
+    "no elements": b'{"version":"1.0"}',
+    "no version": b'{"elements":[]}',
+    "version a number": b'{"version":1.0,"elements":[]}',
+    "elements an object": b'{"version":"1.0","elements":{}}',
+    "elements twice": b'{"version":"1.0","elements":[],"elements":[]}',
+    "element a string": b'{"version":"1.0","elements":["x"]}',
+    "no extension": lambda good: good.replace(b',"extension":[]', b"", 1),
+    "extension a string": lambda good: good.replace(b'"extension":[]', b'"extension":""', 1),
+    "no user": lambda good: good.replace(b'"user":"",', b"", 1),
+    "odd hexadecimal": lambda good: good.replace(b'"data":"', b'"data":"A', 1),
+    "no hexadecimal": lambda good: good.replace(b'"data":"', b'"data":"XY', 1),
+    "no type": lambda good: good.replace(b'"data_type":"AES"', b'"data_type":""', 1),
+    "a control character": lambda good: good.replace(b'"data_id":"', b'"data_id":"\n', 1),
+    "half a surrogate": lambda good: good.replace(b'"data_id":"', b'"data_id":"\\ud800', 1),
+    "a bad escape": lambda good: good.replace(b'"data_id":"', b'"data_id":"\\x', 1),
+    "a key twice": lambda good: good.replace(b'"elements":[', b'"elements":[' + good[good.index(b"[") + 1:good.index(b"}") + 1] + b","),
+    "nested deep": b'{"version":"1.0","x":' + b"[" * 100000 + b"]" * 100000 + b',"elements":[]}',
+    "zeros": b"\0" * 1000,
+}
+
+
+def test_component_files_that_are_none(home):
+    keys = make_keys(5)
+    source, destination = Keystore(home / "a/keys", keys), Keystore(home / "b/keys", {(b"", b"x"): (b"AES", b"k")})
+    good, before = source.path.read_bytes(), destination.state()
+    with Cases("component files that are none") as cases:
+        for what, made in COMPONENT_BAD.items():
+            with cases.one(what):
+                bad = made(good) if callable(made) else made
+                assert bad != good
+                source.path.write_bytes(bad)
+                shutil.rmtree(home / "m", ignore_errors=True)
+                move = Move(home / "m", source, destination)
+                move.must(SOURCE)
+                assert destination.state() == before and destination.beside() == []
+                assert source.path.read_bytes() == bad
+                for _, data in keys.values():
+                    assert data.hex().upper() not in move.said and data.hex() not in move.said
+
+
+def test_laxness_of_the_server_is_ours_when_reading(home):
+    data = bytes(range(32))
+    text = (
+        b' {"x":{"y":[1,-2.5e+3,true,null,"\\"]"]},"elements" : [ {"extension":[{"a":[]},3], "more":[], "data":"%s",'
+        b'"data":"00","data_id":"i\\u0064\\/\xff\\ud83d\\ude00","data_type":"any\\tthing","user":"\xfe@h"}\n ] ,"version":"9" } \n'
+    ) % data.hex().encode()
+    source, destination = Keystore(home / "a/keys", {}), Keystore(home / "b/keys")
+    source.path.write_bytes(text)
+    Move(home / "m", source, destination).must(OK)
+    assert destination.read() == {(b"\xfe@h", b"id/\xff" + "\U0001f600".encode()): (b"any\tthing", data)}
+
+
+def test_a_gigabyte_of_nothing_is_refused_at_once(home):
+    source, destination = Keystore(home / "a/keys", {}), Keystore(home / "b/keys")
+    with open(source.path, "r+b") as file:
+        file.truncate(1 << 30)
+    move = Move(home / "m", source, destination)
+    assert move.do() != OK and "are the most" in move.said
+    assert destination.read() is None
+
+
+def test_keys_that_the_component_can_not_hold_are_refused_by_name(home):
+    fits = {(b"", b"fits"): (b"SECRET", b"x" * 16384), (b"o@h", b"none"): (b"AES", b""), (b"", b"i" * 1000): (b"AES", b"k")}
+    destination = Keystore(home / "b/keys")
+    Move(home / "m", Keystore(home / "a/keys", fits), destination).must(OK)
+    assert destination.read() == fits
+    destination.path.unlink()
+    for bad, words in (
+        ({(b"o@h", b"large"): (b"SECRET", b"x" * 16385)}, "'large' of 'o@h': it has 16385 bytes"),
+        ({(b"o@h", b""): (b"AES", b"x")}, "its id is empty"),
+    ):
+        shutil.rmtree(home / "m", ignore_errors=True)
+        move = Move(home / "m", Keystore(home / "a/keys", {**fits, **bad}), destination)
+        for verb in ("check", "run"):
+            move.must(REFUSED, verb)
+            assert words in move.said, move.said
+            assert destination.read() is None and destination.beside() == []
