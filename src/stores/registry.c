@@ -4,6 +4,7 @@
 #include "component_keyring_file/driver.h"
 #include "consul/driver.h"
 #include "file/file.h"
+#include "keyring_file/driver.h"
 #include "memory/memory.h"
 #include "mysql/driver.h"
 #include "postgresql/driver.h"
@@ -13,6 +14,7 @@ static const struct rh_driver *const drivers[] = {
     &rh_driver_component_keyring_file,
     &rh_driver_consul,
     &rh_file_driver,
+    &rh_driver_keyring_file,
     &rh_driver_mysql,
     &rh_driver_postgresql,
     &rh_memory_driver,

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keystores of MySQL's keyrings, moved offline by plans: all or nothing, byte for byte, back again."""
+import hashlib
 import json
 import os
+import pathlib
 import shutil
 
 import pytest
 from faultlib import OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
-from keystorelib import DATA, SERVER_KEY, Keystore, make_keys
+from keystorelib import DATA, SERVER_KEY, Keystore, PluginKeystore, make_keys
 
-KINDS = {"component": Keystore}
+KINDS = {
+    "component": Keystore,
+    "plugin": PluginKeystore,
+    "plugin-1.0": lambda path, keys=None: PluginKeystore(path, keys, 'version = "1.0"', version="1.0"),
+}
 
 
 @pytest.fixture(params=KINDS)
@@ -18,6 +24,9 @@ def kind(request):
 
 def sides(home, kind, keys, before=None):
     """source, destination (absent where `before` is None), in folders of their own."""
+    if kind is KINDS["plugin-1.0"]:
+        for one in (keys or {}, before or {}):
+            one.update({name: (b"RSA", key[1]) for name, key in one.items() if key[0] == b"SECRET"})
     return Keystore(home / "a/keys", keys), kind(home / "b/keys", before)
 
 
@@ -154,7 +163,12 @@ def test_files_of_a_real_server(home, kind):
         source, destination = sides(folder, kind, None)
         shutil.copy(DATA / f"{name}.json", source.path)
         source.path.chmod(0o600)
-        Move(folder / "m", source, destination).must(OK)
+        move = Move(folder / "m", source, destination)
+        if kind is KINDS["plugin-1.0"] and count > 6:
+            move.must(REFUSED)
+            assert "can't hold 'text' of 'app1@localhost': it is of type 'SECRET'" in move.said and destination.read() is None
+            continue
+        move.must(OK)
         assert destination.read() == source.read() and len(source.read()) == count, name
 
 
@@ -204,7 +218,8 @@ def test_a_left_backup_of_the_destination(home, kind, left):
     """It counts as it would for a server that starts, and none is left behind."""
     old, newer, keys = make_keys(5, seed=5), make_keys(7, seed=5), make_keys(9)
     old, newer = ({n: k for n, k in one.items() if n not in keys} for one in (old, newer))
-    source, destination = Keystore(home / "a/keys", keys), kind(home / "b/keys", old)
+    source, destination = sides(home, kind, keys, old)
+    sides(home / "unused", kind, newer)
     destination.write(newer, destination.backup)
     whole = destination.backup.read_bytes()
     if left == "alone":
@@ -442,3 +457,186 @@ def test_keys_that_the_component_can_not_hold_are_refused_by_name(home):
             move.must(REFUSED, verb)
             assert words in move.said, move.said
             assert destination.read() is None and destination.beside() == []
+
+
+# --- the plugin's files ---
+
+ARCHITECTURES = {"le64": ("<", 8), "le32": ("<", 4), "be64": (">", 8), "be32": (">", 4)}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_plugin_files_of_all_architectures(home, architecture):
+    keys, more = make_keys(20), {(b"o@h", b"more"): (b"DSA", b"d" * 48)}
+    keys |= {(b"", b"none"): (b"AES", b""), (b"o" * 90, b"i" * 300): (b"SECRET", b"x" * 16384)}
+    order, word = ARCHITECTURES[architecture]
+    with Cases("plugin files of all architectures") as cases:
+        for version in ("1.0", "2.0"):
+            with cases.one(f"{architecture} {version}, to the component"):
+                folder = home / version
+                source = PluginKeystore(folder / "a/keys", keys, version=version, order=order, word=word)
+                before, destination = source.state(), Keystore(folder / "b/keys")
+                Move(folder / "m", source, destination).must(OK)
+                assert destination.read() == keys and source.state() == before
+            with cases.one(f"{architecture} {version}, written to: version and architecture stay"):
+                Move(folder / "m2", Keystore(folder / "c/keys", more), source).must(OK)
+                assert source.read() == {**keys, **more}
+                assert source.path.read_bytes()[21:24] == version.encode()
+
+
+def test_digest_over_the_records_as_the_server_had_them_in_memory(home):
+    """A server that rewrote another architecture's file took the digest before it converted the records."""
+    keys = make_keys(9)
+    source, native = PluginKeystore(home / "a/keys", keys, order=">", word=4), PluginKeystore(home / "n/keys", keys)
+    source.path.write_bytes(source.path.read_bytes()[:-32] + native.path.read_bytes()[-32:])
+    destination = Keystore(home / "b/keys")
+    Move(home / "m", source, destination).must(OK)
+    assert destination.read() == keys
+
+
+def test_plugin_goes_back_to_its_backup(home):
+    old, new = make_keys(6), make_keys(8)
+    source, destination = PluginKeystore(home / "a/keys", new), Keystore(home / "b/keys")
+    source.write(old, source.backup)
+    before = source.state()
+    Move(home / "m", source, destination).must(OK)
+    assert destination.read() == old and source.state() == before
+
+    def without(backup):
+        source.backup.write_bytes(backup)
+        was = source.state()
+        destination.path.unlink(missing_ok=True)
+        shutil.rmtree(home / "m")
+        move = Move(home / "m", source, destination)
+        code = move.do()
+        assert source.state() == was
+        return code, destination.read(), move.said
+
+    whole = source.backup.read_bytes()
+    source.write({}, source.backup)  # what the first key of all leaves
+    empty = source.backup.read_bytes()
+    for passed_over in (whole[:-1], b"", empty, b"no keyring"):
+        assert without(passed_over)[:2] == (OK, new), passed_over[:30]
+    # its structure is right: a server would take it, and lose what was changed
+    flipped = bytearray(whole)
+    flipped[-40] ^= 1
+    code, found, said = without(bytes(flipped))
+    assert code == SOURCE and found is None and "would take it" in said
+
+
+def test_keys_that_the_plugin_takes_for_the_same_are_refused(home):
+    alone = {(b"c", b"ab"): (b"AES", b"1" * 16)}
+    pairs = {
+        "without anything between id and owner": (b"bc", b"a"),
+        "upper case": (b"c", b"AB"),
+        "upper case and accent": ("c".encode(), "\u00e0B".encode()),
+        "a blank": (b"c ", b"ab"),
+        "owner's case": (b"C", b"ab"),
+    }
+    with Cases("keys that the plugin takes for the same") as cases:
+        for what, name in pairs.items():
+            for where in ("in the source", "at the destination"):
+                with cases.one(f"{what}, {where}"):
+                    shutil.rmtree(home, ignore_errors=True)
+                    other = {name: (b"AES", b"2" * 16)}
+                    both = where == "in the source"
+                    source = Keystore(home / "a/keys", {**alone, **other} if both else alone)
+                    destination = PluginKeystore(home / "b/keys", None if both else other)
+                    before = destination.state()
+                    for policy in ("fail", "overwrite"):
+                        move = Move(home / policy, source, destination, on_conflict=policy)
+                        for verb in ("check", "run"):
+                            move.must(REFUSED, verb)
+                            assert "takes it for the same key as" in move.said, move.said
+                            assert destination.state() == before and destination.beside() == []
+        with cases.one("others that are near are none"):
+            shutil.rmtree(home)
+            near = {(b"c", b"ab"), (b"d", b"ab"), (b"", b"ab"), (b"", b"a"), ("c".encode(), "a\u0142".encode()),
+                    (b"c", b"\xffab"), (b"c", b"\xffAB"), (b"", "\U0001f600".encode()), (b"", "\U0001f601".encode())}
+            keys = {name: (b"AES", b"3" * 16) for name in near}
+            destination = PluginKeystore(home / "b/keys")
+            Move(home / "m", Keystore(home / "a/keys", keys), destination).must(OK)
+            assert destination.read() == keys
+
+
+PLUGIN_BAD = {
+    "a key's byte": lambda good: good[:70] + bytes([good[70] ^ 1]) + good[71:],
+    "the digest": lambda good: good[:-1] + bytes([good[-1] ^ 1]),
+    "cut": lambda good: good[:-1],
+    "cut to half": lambda good: good[: len(good) // 2],
+    "longer": lambda good: good + b"\0",
+    "wrong end": lambda good: good.replace(b"EOF", b"EOG"),
+    "pod size": lambda good: good[:24] + bytes([good[24] + 1]) + good[25:],
+    "pod size of a word more": lambda good: good[:24] + bytes([good[24] + 16]) + good[25:],
+    "an endless length": lambda good: good[:32] + b"\xff" * 8 + good[40:],
+    "version 3.0": lambda good: good.replace(b":2.0", b":3.0"),
+    "1.0 with a digest": lambda good: good.replace(b":2.0", b":1.0"),
+    "2.0 without one": lambda good: good[:-32],
+    "not a multiple of a word": lambda good: good[:-35] + b"\0" + good[-35:],
+    "only the tag": lambda good: good[:24],
+    "JSON": lambda good: b'{"version":"1.0","elements":[]}',
+    "zeros": lambda good: b"\0" * 4096,
+}
+
+
+def test_plugin_files_that_are_none(home):
+    keys = make_keys(3)
+    source, destination = PluginKeystore(home / "a/keys", keys), PluginKeystore(home / "b/keys", {(b"", b"x"): (b"AES", b"k")})
+    good, before = source.path.read_bytes(), destination.state()
+    twice = PluginKeystore(home / "t/keys")
+    head, tail = good[:24], good[24:-35]
+    twice.path.write_bytes(head + tail + tail + b"EOF" + hashlib.sha256(tail + tail).digest())
+    with Cases("plugin files that are none") as cases:
+        for what, made in [*PLUGIN_BAD.items(), ("a key twice", lambda _: twice.path.read_bytes())]:
+            with cases.one(what):
+                bad = made(good)
+                assert bad != good
+                source.path.write_bytes(bad)
+                shutil.rmtree(home / "m", ignore_errors=True)
+                move = Move(home / "m", source, destination)
+                move.must(SOURCE)
+                assert destination.state() == before and destination.beside() == [] and source.path.read_bytes() == bad
+    # a destination that is none is as safe
+    for bad in (good[:-1], b"x"):
+        destination.path.write_bytes(bad)
+        shutil.rmtree(home / "m", ignore_errors=True)
+        source.path.write_bytes(good)
+        move = Move(home / "m", source, destination)
+        assert move.do() != OK and destination.path.read_bytes() == bad and destination.beside() == []
+
+
+def test_keys_that_the_plugin_can_not_hold_are_refused_by_name(home):
+    for bad, version, words in (
+        ({(b"o@h", b"large"): (b"SECRET", b"x" * 16385)}, "2.0", "'large' of 'o@h': it has 16385 bytes"),
+        ({(b"", b"odd"): (b"CHACHA", b"x")}, "2.0", "'odd': it is of type 'CHACHA'"),
+        ({(b"", b"new"): (b"SECRET", b"x")}, "1.0", "'new': it is of type 'SECRET', and a keyring file 1.0"),
+    ):
+        shutil.rmtree(home, ignore_errors=True)
+        destination = PluginKeystore(home / "b/keys", more=f'version = "{version}"')
+        move = Move(home / "m", Keystore(home / "a/keys", bad), destination)
+        for verb in ("check", "run"):
+            move.must(REFUSED, verb)
+            assert words in move.said, move.said
+            assert destination.read() is None and destination.beside() == []
+
+
+GOLDEN = pathlib.Path(os.environ.get("REHOME_GOLDEN", "/nowhere")) / "keyring-plugin"
+GOLDEN_KEYS = {
+    "innodb-57025": {"3529d740b0cd377afdcd9e868266d69b3d96333939148282a63ef0aaefd5627d"},
+    "innodb-80012": {"14147c62a3ab9cb1595983d7c47072fa5433aa8cba126d5a204ce40a3908553c"},
+    "innodb-80013": {"101e845ffe9c04db0bd2bdfae1e32faec4b62f2c280d94dd5610aa328a5ff745"},
+    "rpl-8014": {hashlib.sha256(b"\1" + bytes(15)).hexdigest(), hashlib.sha256(bytes(32)).hexdigest()},
+}
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="REHOME_GOLDEN names no folder with files of real servers' plugins")
+def test_plugin_files_of_real_servers(home):
+    for name, sums in GOLDEN_KEYS.items():
+        source, destination = PluginKeystore(home / name / "a/keys"), Keystore(home / name / "b/keys")
+        shutil.copy(GOLDEN / f"{name}.keyring", source.path)
+        source.path.chmod(0o600)
+        Move(home / name / "m", source, destination).must(OK)
+        assert {hashlib.sha256(data).hexdigest() for _, data in destination.read().values()} == sums, name
+        # and back into a file as the server writes it
+        again = PluginKeystore(home / name / "c/keys", more=f'version = "{source.path.read_bytes()[21:24].decode()}"')
+        Move(home / name / "m2", destination, again).must(OK)
+        assert again.path.read_bytes() == source.path.read_bytes(), name
