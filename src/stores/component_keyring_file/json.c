@@ -42,14 +42,29 @@ static bool take(struct json *json, char wanted)
     return true;
 }
 
+/* One more than the value of a hexadecimal digit; 0 for any other byte. */
+static const uint8_t hex_plus_one[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
+
 /* The value of a hexadecimal digit, or -1. */
 static int hex_value(uint8_t digit)
 {
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    if (digit >= 'a' && digit <= 'f')
-        return digit - 'a' + 10;
-    return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
+    return hex_plus_one[digit] - 1;
+}
+
+/* Pairs of hexadecimal digits as bytes; false where one is something else. */
+static bool hex_decode(const uint8_t *from, size_t pairs, uint8_t *out)
+{
+    bool fine = true;
+    for (size_t i = 0; i < pairs; i++) {
+        const unsigned high = hex_plus_one[from[2 * i]], low = hex_plus_one[from[2 * i + 1]];
+        fine = fine & (high != 0) & (low != 0);
+        out[i] = (uint8_t)((high - 1) << 4 | (low - 1));
+    }
+    return fine;
 }
 
 /* The four digits of \uXXXX. */
@@ -176,18 +191,17 @@ static enum rh_status read_hex(struct json *json, struct rh_arena *arena, struct
 {
     if (!take(json, '"'))
         return bad(json, "no string where one belongs");
-    const uint8_t *from = json->at;
-    while (json->at < json->end && hex_value(*json->at) >= 0)
-        json->at++;
-    const size_t digits = (size_t)(json->at - from);
-    if (json->at == json->end || *json->at != '"' || digits % 2)
-        return bad(json, "a key's data that isn't pairs of hexadecimal digits");
+    const uint8_t *from = json->at, *quote = memchr(from, '"', (size_t)(json->end - from));
+    const size_t digits = (size_t)((quote ? quote : json->end) - from);
     uint8_t *out = rh_arena_get(arena, digits / 2);
     if (!out)
         return rh_fail_memory(json->err);
-    for (size_t i = 0; i < digits / 2; i++)
-        out[i] = (uint8_t)(hex_value(from[2 * i]) << 4 | hex_value(from[2 * i + 1]));
-    json->at++;
+    if (!quote || digits % 2 || !hex_decode(from, digits / 2, out)) {
+        while (json->at < json->end && hex_value(*json->at) >= 0)
+            json->at++;
+        return bad(json, "a key's data that isn't pairs of hexadecimal digits");
+    }
+    json->at = quote + 1;
     *ret = rh_bytes(out, digits / 2);
     return RH_OK;
 }
