@@ -8,26 +8,26 @@ import shutil
 import subprocess
 
 import pytest
-from keyringlib import KeyringServer, migrate_by_mysql, read_component, write_component
+from keyringlib import KeyringServer, migrate_by_mysql, read_component, read_plugin, write_component
 from vaultlib import missing_server
 
-COMPONENT = "component_keyring_file.so"
+FILE, COMPONENT = "keyring_file.so", "component_keyring_file.so"
 OK, SOURCE, REFUSED = 0, 3, 8
 
 
 @pytest.fixture(scope="module")
 def keyring_server():
-    """A server with encrypted data of all kinds and keys of all sorts."""
+    """A server with encrypted data of all kinds and keys that any keystore takes."""
     if why := missing_server("mysql"):
         pytest.skip(f"no MySQL to be had: {why}")
     one = KeyringServer()
     one.encrypt()
     one.rotate(2)
     one.rotate_binlog()
-    one.make_key("text", b"secret")
-    one.make_key("text", b"another one's", owner="app2")
-    one.make_key("a/b \"c\" \\ d", bytes(range(1, 256)))
-    one.make_key("n" * 255, b"x" * 16384)
+    one.make_key("text", b"sixteen letters!", "AES")
+    one.make_key("text", b"another's letter", "AES", owner="app2")
+    one.make_key("a/b \"c\" \\ d", b"0123456789abcdef", "AES")
+    one.make_key("n" * 255, b"fedcba9876543210", "AES")
     one.generate_key("aes", "AES", 32)
     one.generate_key("rsa", "RSA", 256)
     one.generate_key("dsa", "DSA", 128)
@@ -41,6 +41,14 @@ def keystore(keyring_server, tmp_path):
     path = tmp_path / "keys.json"
     path.write_bytes(keyring_server.keystore.read_bytes())
     return path
+
+
+def add_secrets(keystore):
+    """Keys that not every keystore takes: SECRETs up to the longest there may be."""
+    keys = read_component(keystore)
+    for size in (1, 14, 16384):
+        keys[b"app1@localhost", b"secret of %d" % size] = (b"SECRET", os.urandom(size))
+    write_component(keystore, keys)
 
 
 @pytest.fixture
@@ -65,6 +73,7 @@ def plan_of(said):
 
 
 def test_same_keys_as_by_mysql(keystore, migrate, tmp_path):
+    add_secrets(keystore)
     before = keystore.read_bytes()
     theirs, ours = tmp_path / "theirs.json", tmp_path / "ours.json"
     done = migrate_by_mysql(keystore, theirs, tmp_path / "tool")
@@ -73,6 +82,25 @@ def test_same_keys_as_by_mysql(keystore, migrate, tmp_path):
     assert read_component(ours) == read_component(theirs) == read_component(keystore)
     assert keystore.read_bytes() == before
     assert not list(tmp_path.glob("*.backup"))
+
+
+@pytest.mark.parametrize("version", ["2.0", "1.0"])
+def test_to_the_plugin_and_back(keystore, migrate, tmp_path, version):
+    plugin, back = tmp_path / "keyring", tmp_path / "back.json"
+    if version == "2.0":
+        add_secrets(keystore)
+    migrate((COMPONENT, keystore), (FILE, plugin), f"--keyring-file-version={version}")
+    assert plugin.read_bytes().startswith(b"Keyring file version:" + version.encode())
+    assert read_plugin(plugin) == read_component(keystore)
+    migrate((FILE, plugin), (COMPONENT, back))
+    assert read_component(back) == read_component(keystore)
+
+
+def test_what_a_keystore_cannot_hold_is_named(keystore, migrate, tmp_path):
+    add_secrets(keystore)
+    said = migrate((COMPONENT, keystore), (FILE, tmp_path / "keyring"), "--keyring-file-version=1.0", code=REFUSED)
+    assert "can't hold 'secret of 14' of 'app1@localhost'" in said
+    assert not (tmp_path / "keyring").exists()
 
 
 def test_configurations_lead_to_the_files(keystore, rehome, tmp_path):
@@ -89,6 +117,14 @@ def test_configurations_lead_to_the_files(keystore, rehome, tmp_path):
                   f"--source-keyring-configuration-dir={tmp_path}/one", f"--destination-keyring-configuration-dir={tmp_path}/two")
     assert done.returncode == 0, done.stderr
     assert read_component(new) == read_component(keystore)
+    options = tmp_path / "my.cnf"
+    plugin = tmp_path / "keyring"
+    options.write_text(f"[mysqld]\nuser=root\nplugin_dir={plugins}\ndatadir={tmp_path}/one\nkeyring_file_data={plugin}\n"
+                       "[rehome]\nkeyring_migration_source=component_keyring_file.so\nkeyring_migration_from_component\n"
+                       "keyring_migration_destination=keyring_file.so\n")
+    done = rehome("keyring-migrate", f"--defaults-file={options}")
+    assert done.returncode == 0, done.stderr
+    assert read_plugin(plugin) == read_component(keystore)
 
 
 def conflicting(keystore, path, data=None):
@@ -137,6 +173,14 @@ def test_the_plan_that_is_kept(keystore, migrate, rehome, tmp_path):
     assert new.read_bytes() == before
 
 
+def test_json(keystore, rehome, tmp_path):
+    done = rehome("keyring-migrate", "--no-defaults", "--user=root", "--json", "--keyring-migration-source=component_keyring_file.so",
+                  f"--source-path={keystore}", "--keyring-migration-destination=keyring_file.so",
+                  f"--destination-path={tmp_path}/new")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["exit_name"] == "ok"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_root_becomes_the_owner(keystore, program, tmp_path):
     """All files are that user's; what only root may read is out of reach."""
@@ -161,3 +205,23 @@ def test_root_becomes_the_owner(keystore, program, tmp_path):
     assert read_component(new) == read_component(source)
     owners = {path: path.stat().st_uid for path in [new, state, *state.rglob("*")]}
     assert set(owners.values()) == {account.pw_uid}, owners
+
+
+def test_the_server_starts_on_what_went_all_ways(keyring_server, migrate, tmp_path):
+    """Component, plugin 1.0, component, plugin 2.0, component: every row and every key is read."""
+    rows, keys = keyring_server.rows(), keyring_server.keys()
+    keyring_server.halt()
+    place = keyring_server.keystore
+    before = place.read_bytes()
+    stages = [(COMPONENT, place), (FILE, tmp_path / "1"), (COMPONENT, tmp_path / "2"), (FILE, tmp_path / "4"),
+              (COMPONENT, tmp_path / "5")]
+    more = [["--keyring-file-version=1.0"], [], [], []]
+    for source, destination, extra in zip(stages, stages[1:], more):
+        migrate(source, destination, *extra)
+    assert place.read_bytes() == before
+    keyring_server.use(tmp_path / "5")
+    assert keyring_server.status()["Data_file"] == str(tmp_path / "5")
+    assert (keyring_server.rows(), keyring_server.keys()) == (rows, keys)
+    keyring_server.rotate()
+    assert keyring_server.rows() == rows
+    keyring_server.use(place)  # for the tests that come after this one
