@@ -48,7 +48,9 @@ struct rh_batch {
     struct rh_arena arena;
     struct rh_record *records; /* malloc'd, kept over clears */
     size_t count, capacity;
-    uint64_t bytes; /* keys + values of its records */
+    uint64_t bytes;        /* keys + values of its records */
+    uint64_t enough_bytes; /* a get into it stops at the record with which `bytes` reaches this; 0: never. Kept over
+                              clears */
 };
 #define RH_BATCH_INIT                                                                                                  \
     {                                                                                                                  \
@@ -58,6 +60,11 @@ struct rh_batch {
 struct rh_record *rh_batch_add(struct rh_batch *batch);
 /* As rh_batch_add, with key and one field copied into the arena; value.data NULL and is_null -> NULL field. */
 struct rh_record *rh_batch_add_kv(struct rh_batch *batch, struct rh_bytes key, struct rh_bytes value, bool is_null);
+/* Whether a get is to stop here. */
+static inline bool rh_batch_has_enough(const struct rh_batch *batch)
+{
+    return batch->enough_bytes && batch->bytes >= batch->enough_bytes;
+}
 void rh_batch_clear(struct rh_batch *batch);
 void rh_batch_done(struct rh_batch *batch);
 #define rh_auto_batch __attribute__((cleanup(rh_batch_done)))

@@ -138,7 +138,8 @@ struct rh_read_ops {
     enum rh_status (*scan_next)(
         struct rh_ctx *ctx, struct rh_scan *scan, size_t want_bytes, size_t want_records, struct rh_batch *batch);
     void (*scan_close)(struct rh_scan *scan);
-    /* The records of these keys that exist, in the order of the keys, appended to `out`; absent ones are left out. Not
+    /* The records of these keys that exist, in the order of the keys, appended to `out`; absent ones are left out.
+     * Where it stops because `out` has enough, keys behind the last record given may not have been looked at. Not
      * during a scan on the same session. */
     enum rh_status (*get)(struct rh_ctx *ctx,
                           struct rh_session *session,

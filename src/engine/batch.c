@@ -8,14 +8,15 @@
 #include <stdlib.h>
 
 /* What is to become of a record of the batch. */
-enum fate { FATE_CREATE, FATE_REPLACE, FATE_KEPT, FATE_OURS, FATE_SETTLED };
+enum fate { FATE_OPEN, FATE_CREATE, FATE_REPLACE, FATE_KEPT, FATE_OURS, FATE_SETTLED };
 
-/* Most puts of one batch before we believe that somebody keeps writing against us. */
+/* Most puts of one batch in a row that settle nothing before we believe that somebody keeps writing against us. */
 enum { ROUNDS_MOST = 8 };
 
 enum rh_status batch_writer_init(struct batch_writer *writer, struct move_run *move, struct rh_error *err)
 {
     *writer = (struct batch_writer){.move = move, .capacity = BATCH_RECORDS};
+    writer->held.enough_bytes = 2 * engine_batch_bytes(move);
     writer->keys = calloc(writer->capacity, sizeof *writer->keys);
     writer->entries = calloc(writer->capacity, sizeof *writer->entries);
     return writer->keys && writer->entries ? RH_OK : rh_fail_memory(err);
@@ -29,9 +30,24 @@ void batch_writer_done(struct batch_writer *writer)
     free(writer->entries);
 }
 
-/* Reads what the destination holds of the batch's unsettled keys; each found one is hashed. */
-static enum rh_status
-look(struct batch_writer *writer, struct rh_ctx *ctx, const struct rh_batch *batch, const uint8_t *fates)
+size_t batch_looked_at(const struct rh_bytes *keys, size_t count, const struct rh_batch *found)
+{
+    if (!rh_batch_has_enough(found))
+        return count;
+    const struct rh_bytes last = found->records[found->count - 1].key;
+    for (size_t i = 0; i < count; i++)
+        if (rh_bytes_equal(keys[i], last))
+            return i + 1;
+    return count;
+}
+
+/* Reads what the destination holds of the batch's unsettled keys, of the first *ret_looked of them if all would be too
+ * much; each found one is hashed. */
+static enum rh_status look(struct batch_writer *writer,
+                           struct rh_ctx *ctx,
+                           const struct rh_batch *batch,
+                           const uint8_t *fates,
+                           size_t *ret_looked)
 {
     struct move_run *move = writer->move;
     size_t count = 0;
@@ -43,6 +59,7 @@ look(struct batch_writer *writer, struct rh_ctx *ctx, const struct rh_batch *bat
                                                                        writer->keys, count, &writer->held);
     if (status != RH_OK)
         return side_status(&move->destination, ctx->err, status);
+    *ret_looked = batch_looked_at(writer->keys, count, &writer->held);
     for (size_t i = 0; i < writer->held.count; i++)
         writer->held.records[i].hash = rh_digest_record(&move->digest, move->dataset.name, &writer->held.records[i]);
     return RH_OK;
@@ -83,7 +100,8 @@ static enum rh_status decide_held(struct batch_writer *writer,
     return RH_OK;
 }
 
-/* Sets the fate of every unsettled record. */
+/* Sets the fate of the unsettled records, or, where the destination holds too much, of the first ones; the others stay
+ * open. */
 static enum rh_status decide(struct batch_writer *writer,
                              struct rh_ctx *ctx,
                              struct range *range,
@@ -91,17 +109,22 @@ static enum rh_status decide(struct batch_writer *writer,
                              uint8_t *fates,
                              bool must_look)
 {
+    size_t held = 0, looked = batch->count;
     rh_batch_clear(&writer->held);
     if (must_look) {
-        enum rh_status status = look(writer, ctx, batch, fates);
+        enum rh_status status = look(writer, ctx, batch, fates, &looked);
         if (status != RH_OK)
             return status;
     }
-    size_t held = 0;
     for (size_t i = 0; i < batch->count; i++) {
         if (fates[i] == FATE_SETTLED)
             continue;
         struct rh_record *record = &batch->records[i];
+        if (looked == 0) {
+            fates[i] = FATE_OPEN;
+            continue;
+        }
+        looked--;
         if (held < writer->held.count && rh_bytes_equal(writer->held.records[held].key, record->key)) {
             enum rh_status status =
                 decide_held(writer, range, record, &writer->held.records[held++], &fates[i], ctx->err);
@@ -126,7 +149,7 @@ static enum rh_status promise(struct batch_writer *writer,
     size_t count = 0, held = 0;
     for (size_t i = 0; i < batch->count; i++) {
         const struct rh_record *record = &batch->records[i];
-        const bool is_held = fates[i] != FATE_SETTLED && fates[i] != FATE_CREATE;
+        const bool is_held = fates[i] == FATE_REPLACE || fates[i] == FATE_KEPT || fates[i] == FATE_OURS;
         const struct rh_record *image = is_held ? &writer->held.records[held++] : NULL;
         if (fates[i] != FATE_CREATE && fates[i] != FATE_REPLACE)
             continue;
@@ -215,17 +238,15 @@ static size_t settle(const struct rh_batch *batch, const struct rh_batch *part, 
     return left;
 }
 
-/* One round: promise, put the new ones, put the replacing ones. *ret_left counts what met somebody else's write. */
+/* One round: promise, put the new ones, put the replacing ones. */
 static enum rh_status put_round(struct batch_writer *writer,
                                 struct rh_ctx *ctx,
                                 struct range *range,
                                 struct range *next,
                                 const struct rh_batch *batch,
                                 uint8_t *fates,
-                                struct rh_undo_position *position,
-                                size_t *ret_left)
+                                struct rh_undo_position *position)
 {
-    *ret_left = 0;
     enum rh_status status = promise(writer, range, batch, fates, position, ctx->err);
     static const enum fate order[] = {FATE_CREATE, FATE_REPLACE};
     for (size_t i = 0; status == RH_OK && i < 2; i++) {
@@ -240,23 +261,22 @@ static enum rh_status put_round(struct batch_writer *writer,
             next->state.replaced += done;
         if (left > 0)
             status = disown(writer, range, position, ctx->err);
-        *ret_left += left;
     }
     return status;
 }
 
-/* Counts what needs no put. */
-static void settle_rest(struct range *next, const struct rh_batch *batch, uint8_t *fates)
+/* Counts what needs no put. Gives how many aren't settled: they met somebody else's write, or weren't looked at yet. */
+static size_t settle_rest(struct range *next, const struct rh_batch *batch, uint8_t *fates)
 {
+    size_t left = 0;
     for (size_t i = 0; i < batch->count; i++) {
-        if (fates[i] == FATE_KEPT)
-            next->state.kept++;
-        else if (fates[i] == FATE_OURS)
-            next->state.written++;
-        else
-            continue;
-        fates[i] = FATE_SETTLED;
+        next->state.kept += fates[i] == FATE_KEPT;
+        next->state.written += fates[i] == FATE_OURS;
+        if (fates[i] == FATE_KEPT || fates[i] == FATE_OURS)
+            fates[i] = FATE_SETTLED;
+        left += fates[i] != FATE_SETTLED;
     }
+    return left;
 }
 
 /* A batch whose put failed may have happened: its hashes are in doubt from now on. */
@@ -325,18 +345,19 @@ enum rh_status batch_write(struct batch_writer *writer, struct rh_ctx *ctx, stru
     bool must_look =
         range->doubt.count > 0 || (!range->state.destination_empty && move->plan->on_conflict != RH_CONFLICT_FAIL);
     size_t left = batch->count;
-    for (int round = 0; left > 0; round++) {
-        if (round == ROUNDS_MOST)
+    for (int idle = 0; left > 0;) {
+        if (idle == ROUNDS_MOST)
             return conflict(move, batch->records[0].key, ctx->err);
+        const size_t before = left;
         enum rh_status status = decide(writer, ctx, range, batch, fates, must_look);
-        if (status == RH_OK) {
-            status = put_round(writer, ctx, range, &next, batch, fates, &position, &left);
-            settle_rest(&next, batch, fates);
-        }
+        if (status == RH_OK)
+            status = put_round(writer, ctx, range, &next, batch, fates, &position);
         if (status != RH_OK) {
             remember_doubt(move, range, batch);
             return status;
         }
+        left = settle_rest(&next, batch, fates);
+        idle = left < before ? 0 : idle + 1;
         must_look = true;
     }
     for (size_t i = 0; i < batch->count; i++)

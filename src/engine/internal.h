@@ -261,6 +261,8 @@ bool doubt_has(struct doubt *doubt, struct rh_hash name, struct rh_hash value);
 enum rh_status doubt_load(struct move_run *move, struct rh_error *err);
 
 /* --- batch.c --- */
+/* How many of the keys a get into `found` has surely looked at; at least one. */
+size_t batch_looked_at(const struct rh_bytes *keys, size_t count, const struct rh_batch *found);
 struct batch_writer {
     struct move_run *move;
     struct rh_session *session;

@@ -143,6 +143,35 @@ static enum rh_status block_undone(struct replay *replay)
     return fact_put(replay->move, "rollback.blocks", text, replay->err);
 }
 
+/* Looks at what the destination holds of a block's keys from `from` on, of as many as memory is planned for, and
+ * decides for them. */
+static enum rh_status replay_look(struct replay *replay,
+                                  struct rh_ctx *ctx,
+                                  const struct rh_undo_block *block,
+                                  const struct rh_bytes *keys,
+                                  size_t from,
+                                  size_t *ret_looked)
+{
+    struct move_run *move = replay->move;
+    struct side *side = &move->destination;
+    struct rh_batch *found = &replay->held;
+    rh_batch_clear(found);
+    enum rh_status status =
+        side->store->driver->read->get(ctx, replay->session, &move->dataset, keys + from, block->count - from, found);
+    if (status != RH_OK)
+        return side_status(side, replay->err, status);
+    *ret_looked = batch_looked_at(keys + from, block->count - from, found);
+    for (size_t i = 0; i < found->count; i++)
+        found->records[i].hash = rh_digest_record(&move->digest, block->dataset, &found->records[i]);
+    size_t held = 0;
+    for (size_t i = 0; status == RH_OK && i < *ret_looked; i++) {
+        const bool is_held = held < found->count && rh_bytes_equal(found->records[held].key, keys[from + i]);
+        status = replay_entry(replay, block, &block->entries[from + i], is_held ? &found->records[held] : NULL);
+        held += is_held;
+    }
+    return status;
+}
+
 /* Undoes one block. */
 static enum rh_status replay_block(void *user, const struct rh_undo_block *block)
 {
@@ -157,25 +186,12 @@ static enum rh_status replay_block(void *user, const struct rh_undo_block *block
         return rh_fail_memory(replay->err);
     for (size_t i = 0; i < block->count; i++)
         keys[i] = block->entries[i].key;
-    rh_batch_clear(&replay->held);
     rh_batch_clear(&replay->back);
     rh_batch_clear(&replay->gone);
-    struct side *side = &move->destination;
     enum rh_status status = rh_ctx_check(&ctx);
-    if (status == RH_OK)
-        status = side_status(
-            side, replay->err,
-            side->store->driver->read->get(&ctx, replay->session, &move->dataset, keys, block->count, &replay->held));
+    for (size_t from = 0, looked = 0; status == RH_OK && from < block->count; from += looked)
+        status = replay_look(replay, &ctx, block, keys, from, &looked);
     free(keys);
-    for (size_t i = 0; status == RH_OK && i < replay->held.count; i++)
-        replay->held.records[i].hash = rh_digest_record(&move->digest, block->dataset, &replay->held.records[i]);
-    size_t held = 0;
-    for (size_t i = 0; status == RH_OK && i < block->count; i++) {
-        const bool found =
-            held < replay->held.count && rh_bytes_equal(replay->held.records[held].key, block->entries[i].key);
-        status = replay_entry(replay, block, &block->entries[i], found ? &replay->held.records[held] : NULL);
-        held += found;
-    }
     if (status == RH_OK)
         status = replay_write(replay, &ctx, &replay->back, false);
     if (status == RH_OK)
@@ -196,7 +212,7 @@ static enum rh_status block_is_whole(void *user, const struct rh_undo_block *blo
 
 enum rh_status rollback_run(struct move_run *move, struct rh_error *err)
 {
-    struct replay replay = {.move = move, .err = err};
+    struct replay replay = {.move = move, .err = err, .held.enough_bytes = 2 * engine_batch_bytes(move)};
     struct rh_journal *journal = move->engine->journal;
     uint64_t total = 0;
     for (size_t i = 0; i < move->range_count; i++)

@@ -523,6 +523,36 @@ static void test_get_many(void **state)
     assert_int_equal(out.count, 3);
 }
 
+/* A get into a batch that has enough stops; asked for the keys behind its last record it goes on. */
+static void test_get_stops(void **state)
+{
+    enum { KEYS = 150, SIZE = 3000, ENOUGH = 20 * SIZE };
+    struct open_store *open = *state;
+    rh_auto_batch struct rh_batch all = RH_BATCH_INIT, out = RH_BATCH_INIT;
+    rh_auto_free uint8_t *value = calloc(1, SIZE);
+    char names[2 * KEYS][16];
+    struct rh_bytes keys[2 * KEYS];
+    for (size_t i = 0; i < 2 * KEYS; i++) {
+        (void)snprintf(names[i], sizeof names[i], "k/%03zu", i);
+        keys[i] = rh_bytes_text(names[i]);
+        if (i % 2) /* every other one is absent */
+            add(&all, keys[i], rh_bytes(value, SIZE));
+    }
+    put_batch(open, &all, RH_PUT_CREATE);
+    out.enough_bytes = ENOUGH;
+    size_t found = 0;
+    for (size_t from = 0, rounds = 0; from < 2 * KEYS; rounds++) {
+        assert_true(rounds < 10);
+        rh_batch_clear(&out);
+        assert_ok(open, target->driver->read->get(&open->ctx, open->reader, &kv, keys + from, 2 * KEYS - from, &out));
+        assert_true(out.bytes < ENOUGH + SIZE + 16);
+        for (size_t i = 0; i < out.count; i++, found++)
+            assert_true(rh_bytes_equal(out.records[i].key, keys[2 * found + 1]));
+        from = rh_batch_has_enough(&out) ? 2 * found : 2 * KEYS;
+    }
+    assert_int_equal(found, KEYS);
+}
+
 static void test_create_only(void **state)
 {
     struct open_store *open = *state;
@@ -950,6 +980,7 @@ int main(int argc, char **argv)
         CASE(test_ranges_partition),
         CASE(test_batch_bounds),
         CASE(test_get_many),
+        CASE(test_get_stops),
         CASE(test_create_only),
         CASE(test_replace),
         CASE(test_if_hash),
@@ -974,6 +1005,7 @@ int main(int argc, char **argv)
         CASE(test_ranges_partition),
         CASE(test_batch_bounds),
         CASE(test_get_many),
+        CASE(test_get_stops),
         CASE(test_identity),
         CASE(test_whole_shows_at_commit),
         CASE(test_whole_compares_and_sets),

@@ -3,6 +3,7 @@
 
 RH_SOAK=1 takes the full numbers instead of CI's sample. RH_FAULT_TABLE=FILE keeps the table of tried and passed cases.
 """
+import contextlib
 import hashlib
 import json
 import os
@@ -243,6 +244,17 @@ class Move:
         with open(self.folder / "log", "ab") as log:
             log.write(self.said.encode())
         return done.returncode
+
+    def peak(self, verb="run", code=OK):
+        """Runs a command, which must end with that code; the most memory it held, in KiB (VmHWM: a mark that stays until it ends)."""
+        process, peak = self.start(verb), 0
+        while process.poll() is None:
+            with contextlib.suppress(OSError, StopIteration):
+                lines = pathlib.Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
+                peak = int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+            time.sleep(0.002)
+        assert process.returncode == code and peak > 0, f"rehome {verb} ended with {process.returncode}"
+        return peak
 
     def reset(self):
         """Forgets the state folder."""

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from faultlib import (
+    DESTINATION,
     EXTRAS,
     LOCKED,
     MARKER,
@@ -25,6 +26,7 @@ from faultlib import (
 )
 
 WAYS = ["file-server", "server-file"]
+PEAK_MOST = 32 * 1024  # KiB over that of `check`
 
 
 def stores(server, home, way, records, held):
@@ -301,6 +303,26 @@ def test_vault_writes_after_the_move_then_rollback(way, policy, server, home):
         assert os.fsdecode(removed[0].rpartition(b"/")[2]) in said, f"{removed[0]!r} isn't named: {said[-1500:]}"
     assert_equal(records, source.read(), "the source at the end")
     tally(f"Vault-like writes after the move, then rollback, {policy}, {way} on {server.word}")
+
+
+@pytest.mark.parametrize("way", ["file-file", "file-server"])
+def test_large_values_in_the_way(way, server, home):
+    """Small records over large ones, and back: what the destination holds is read in pieces, not as a whole. (The other
+    values in the way are larger together than what is allowed here by far.)"""
+    records = {b"logical/%03d" % i: b"small %d" % i for i in range(96)}
+    held = {key: (b"%03d" % i) * 128_000 for i, key in enumerate(records)}
+    source, destination = stores(server, home, way, records, held)
+    move = Move(home / "move", source, destination, on_conflict="overwrite")
+    least = move.peak("check")
+    peaks = {"run": move.peak("run") - least}
+    assert_equal(records, destination.read(), "the destination after the move")
+    theirs = {key: held[key] + b"!" for key in list(records)[::2]}
+    for key, value in theirs.items():  # which rollback looks at and leaves
+        destination.put(key, value)
+    peaks["rollback"] = move.peak("rollback", code=DESTINATION) - least
+    assert_equal({**held, **theirs}, destination.read(), "the destination after rollback")
+    assert max(peaks.values()) < PEAK_MOST, f"KiB: {peaks}"
+    tally(f"large values overwritten by small ones, {way} on {server.word}")
 
 
 @pytest.mark.parametrize("way", WAYS)

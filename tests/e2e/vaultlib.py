@@ -129,7 +129,7 @@ class Client:
                 one.mysql_free_result(result)
             assert one.mysql_errno(self.handle) == 0, f"{text[:200]!r}: {self.error()}"
             bad = one.mysql_next_result(self.handle)
-        assert bad < 0, f"{text[:200]!r}: {self.error()}"
+        assert bad < 0 and one.mysql_errno(self.handle) == 0, f"{text[:200]!r}: {self.error()}"
         return found
 
     def close(self):
@@ -242,9 +242,14 @@ class Server:
 
     def fill(self, records, table="vault", shape=SHAPE):
         self.make_table(table, shape)
-        items = [f"(x'{key.hex()}', x'{value.hex()}')" for key, value in records.items()]
-        for at in range(0, len(items), 200):
-            self.sql(f"INSERT INTO vault.{table} VALUES {','.join(items[at:at + 200])}")
+        pack, size = [], 0
+        for key, value in [*records.items(), (b"", None)]:  # the last one only ends the last pack
+            if pack and (value is None or len(pack) == 200 or size + len(value) > 4 << 20):
+                self.sql(f"INSERT INTO vault.{table} VALUES {','.join(pack)}")
+                pack, size = [], 0
+            if value is not None:
+                pack.append(f"(x'{key.hex()}', x'{value.hex()}')")
+                size += len(value)
 
     def put(self, key, value, table="vault"):
         text = "NULL" if value is None else f"x'{value.hex()}'"

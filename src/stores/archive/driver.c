@@ -413,7 +413,7 @@ static enum rh_status archive_get(struct rh_ctx *ctx,
     enum rh_status status = archive_reader_need((struct archive_session *)base, &reader, ctx->err);
     if (status == RH_OK && !reader->in.seekable)
         status = rh_fail(ctx->err, RH_E_REFUSED, "single records can't be read from standard input");
-    for (size_t i = 0; status == RH_OK && i < count; i++) {
+    for (size_t i = 0; status == RH_OK && i < count && !rh_batch_has_enough(out); i++) {
         status = rh_ctx_check(ctx);
         if (status == RH_OK)
             status = get_one(ctx, reader, keys[i], out);

@@ -456,7 +456,7 @@ static enum rh_status get(struct rh_ctx *ctx,
     if (status)
         return status;
     cs_fetch_begin(&fetch);
-    while (!status) {
+    while (!status && !rh_batch_has_enough(out)) {
         const struct cs_answer *answer = NULL;
         const struct cs_record *record = NULL;
         status = cs_fetch_next(ctx, &fetch, &answer, &record);

@@ -683,7 +683,7 @@ static enum rh_status file_get(struct rh_ctx *ctx,
     if (status != RH_OK)
         return status == RH_NOT_FOUND ? RH_OK : status; /* no folder, no records */
     file_dir_forget(session);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !rh_batch_has_enough(out); i++) {
         status = i % 64 == 0 ? rh_ctx_check(ctx) : RH_OK;
         if (status == RH_OK)
             status = file_get_record(session, keys[i], out, ctx->err);

@@ -123,7 +123,7 @@ static enum rh_status keyring_get(struct rh_ctx *ctx,
     enum rh_status status = rh_ctx_check(ctx);
     if (status == RH_OK)
         status = keyring_view_get(keyring_store_of(session), false, &view, ctx->err);
-    for (size_t i = 0; status == RH_OK && i < count; i++) {
+    for (size_t i = 0; status == RH_OK && i < count && !rh_batch_has_enough(out); i++) {
         const struct keyring_entry *entry = keyring_set_find(&view->set, keys[i]);
         if (entry)
             status = add_record(out, entry, false, ctx->err);

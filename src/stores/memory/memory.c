@@ -430,7 +430,7 @@ static enum rh_status memory_get(struct rh_ctx *ctx,
     enum rh_status status = rh_ctx_check(ctx);
     pthread_mutex_lock(&tables_lock);
     const struct table *table = session_table(session);
-    for (size_t i = 0; i < count && status == RH_OK; i++) {
+    for (size_t i = 0; i < count && status == RH_OK && !rh_batch_has_enough(out); i++) {
         bool found;
         size_t at = table_find(table, keys[i], &found);
         if (found && !batch_take(out, table->entries[at], 0))

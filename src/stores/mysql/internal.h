@@ -73,6 +73,7 @@ struct my_session {
     MYSQL_BIND *bind; /* two for each row of a writing statement */
     size_t bind_capacity;
     struct my_table table;
+    size_t get_keys; /* asked for in the next statement of a get that has a bound; 0: none was sent yet */
     bool scanning;
     struct rh_unit unit;
 };

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { GET_KEYS_FIRST = 64 }; /* of a session's first get: how large values are isn't known yet */
+
 struct my_scan {
     struct rh_scan base;
     struct my_session *session;
@@ -242,11 +244,21 @@ put_in_order(struct rh_batch *out, size_t first, const struct rh_bytes *keys, si
     return RH_OK;
 }
 
-/* One statement's worth of keys. */
+/* How many keys the next statement should ask for: as many as were enough, more after one that wasn't. */
+static void adapt(struct my_session *session, size_t asked, size_t taken, bool too_many)
+{
+    if (too_many)
+        session->get_keys = taken ? taken : 1;
+    else if (asked >= session->get_keys)
+        session->get_keys = asked < MY_GET_KEYS / 2 ? asked * 2 : MY_GET_KEYS;
+}
+
+/* One statement's worth of keys. Rows that are too much are read off the wire and not kept. */
 static enum rh_status get_some(
     struct rh_ctx *ctx, struct my_session *session, const struct rh_bytes *keys, size_t count, struct rh_batch *out)
 {
     size_t first = out->count;
+    bool sorted = is_sorted(keys, count), too_many = false; /* rows come in the order of keys */
     enum rh_status status = begin_select(session, 0, ctx->err);
     for (size_t i = 0; !status && i < count; i++) {
         status = rh_buf_text(&session->sql, i ? "," : " WHERE vault_key IN (", ctx->err);
@@ -260,8 +272,11 @@ static enum rh_status get_some(
         status = send_query(session, &rows, ctx->err);
     if (status)
         return status;
-    for (MYSQL_ROW row; !status && (row = mysql_fetch_row(rows));)
-        status = take_row(out, rows, row, 0, ctx->err);
+    for (MYSQL_ROW row; !status && (row = mysql_fetch_row(rows));) {
+        too_many = sorted && rh_batch_has_enough(out);
+        status = too_many ? RH_OK : take_row(out, rows, row, 0, ctx->err);
+    }
+    adapt(session, count, out->count - first, too_many);
     if (!status && mysql_errno(session->mysql))
         status = my_fail(session, ctx->err, "reading");
     mysql_free_result(rows);
@@ -281,8 +296,10 @@ static enum rh_status get(struct rh_ctx *ctx,
     if (status)
         return status;
     status = my_table_need(session, false, ctx->err);
-    for (size_t done = 0; !status && done < count;) {
-        size_t some = count - done < MY_GET_KEYS ? count - done : MY_GET_KEYS;
+    const size_t first = session->get_keys ? session->get_keys : GET_KEYS_FIRST;
+    for (size_t done = 0; !status && done < count && !rh_batch_has_enough(out);) {
+        size_t most = out->enough_bytes && done == 0 ? first : out->enough_bytes ? session->get_keys : MY_GET_KEYS;
+        size_t some = count - done < most ? count - done : most;
         status = get_some(ctx, session, keys + done, some, out);
         done += some;
         if (!status && done < count)

@@ -40,18 +40,27 @@ make_arrays(struct pg_session *session, const struct rh_bytes *keys, size_t coun
     return status;
 }
 
-/* One statement's worth of keys. */
+/* What the rows before one hold together: a value's length is known without reading it. */
+static const char bytes_before[] = ", sum(octet_length(t.value)) OVER (ORDER BY k.n ROWS BETWEEN UNBOUNDED PRECEDING "
+                                   "AND 1 PRECEDING) AS before";
+
+/* One statement's worth of keys, whose answer libpq holds in memory: the server itself leaves out what would be too
+ * much. */
 static enum rh_status get_some(
     struct rh_ctx *ctx, struct pg_session *session, const struct rh_bytes *keys, size_t count, struct rh_batch *out)
 {
     enum rh_status status = make_arrays(session, keys, count, ctx->err);
     rh_buf_clear(&session->sql);
     if (!status)
-        status =
-            rh_buf_format(&session->sql, ctx->err,
-                          "SELECT k.n, t.value FROM unnest($1, $2) WITH ORDINALITY AS k(p, k, n) JOIN %s t ON t.path "
-                          "= k.p AND t.key = k.k ORDER BY k.n",
-                          session->store->quoted);
+        status = rh_buf_format(&session->sql, ctx->err,
+                               "SELECT n, value FROM (SELECT k.n, t.value%s FROM unnest($1, $2) WITH ORDINALITY AS "
+                               "k(p, k, n) JOIN %s t ON t.path = k.p AND t.key = k.k) AS found",
+                               out->enough_bytes ? bytes_before : "", session->store->quoted);
+    if (!status && out->enough_bytes)
+        status = rh_buf_format(&session->sql, ctx->err, " WHERE coalesce(before, 0) < %llu",
+                               (unsigned long long)(out->enough_bytes - out->bytes));
+    if (!status)
+        status = rh_buf_text(&session->sql, " ORDER BY n", ctx->err);
     if (status)
         return status;
     struct pg_params params = {0};
@@ -79,7 +88,7 @@ enum rh_status pg_get(struct rh_ctx *ctx,
     /* what is there now, not what a scan before has seen */
     pg_snapshot_leave(ctx, session);
     status = session->conn ? pg_table_need(ctx, session, false) : pg_fail_gone(session, ctx->err, "reading");
-    for (size_t done = 0; !status && done < count;) {
+    for (size_t done = 0; !status && done < count && !rh_batch_has_enough(out);) {
         size_t some = count - done < GET_KEYS ? count - done : GET_KEYS;
         status = get_some(ctx, session, keys + done, some, out);
         done += some;
