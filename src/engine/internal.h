@@ -52,12 +52,20 @@ struct side {
 };
 
 /* What the survey found. */
+/* Keys that both sides hold, on their way to be compared. */
+struct equal {
+    struct move_run *move;
+    struct rh_digest_key digest;
+    struct rh_batch pending, found[2]; /* keys; what source and destination hold of them */
+};
+
 struct survey {
     uint64_t source_count, destination_count, conflicts, extras;
     struct rh_hash extra_names;
     struct range *ranges;
     size_t range_count, range_capacity;
     uint64_t stride;
+    struct equal equal;
 };
 
 /* How fast the lanes were, over time; offsets and widths in microseconds. */
@@ -249,6 +257,14 @@ enum rh_status check_verdict(struct move_run *move, struct rh_error *err);
 /* One sorted scan of both sides' keys; problems by check_problem. */
 enum rh_status survey_run(struct move_run *move, struct survey *survey, struct rh_error *err);
 void survey_done(struct survey *survey);
+
+/* --- equal.c --- */
+enum rh_status equal_begin(struct equal *equal, struct move_run *move, struct rh_error *err);
+/* One more key that both sides hold; value_bytes is what both values take together, as far as it is known. */
+enum rh_status equal_add(struct equal *equal, struct rh_bytes key, uint64_t value_bytes, struct rh_error *err);
+/* Compares what is left. */
+enum rh_status equal_end(struct equal *equal, struct rh_error *err);
+void equal_done(struct equal *equal);
 
 /* --- range.c --- */
 enum rh_status range_load_all(struct move_run *move, struct rh_error *err);

@@ -131,54 +131,26 @@ check_fits(struct move_run *move, const struct rh_record *record, struct rh_buf 
     return RH_OK;
 }
 
-/* Whether both sides hold the same value; for keep-equal. */
-static enum rh_status same_value(struct move_run *move, struct rh_bytes key, bool *ret_same, struct rh_error *err)
-{
-    struct rh_ctx ctx = engine_ctx(move->engine, err);
-    rh_auto_batch struct rh_batch left = RH_BATCH_INIT, right = RH_BATCH_INIT;
-    struct side *const a = &move->source, *const b = &move->destination;
-    enum rh_status status =
-        side_status(a, err, a->store->driver->read->get(&ctx, a->session, &move->dataset, &key, 1, &left));
-    if (status == RH_OK)
-        status = side_status(b, err, b->store->driver->read->get(&ctx, b->session, &move->dataset, &key, 1, &right));
-    if (status != RH_OK)
-        return status;
-    struct rh_digest_key digest = {.secret_records = move->digest.secret_records};
-    status = rh_digest_key_new(&digest, err);
-    if (status != RH_OK)
-        return status;
-    *ret_same = left.count == 1 && right.count == 1 &&
-                rh_hash_equal(rh_digest_record(&digest, move->dataset.name, &left.records[0]),
-                              rh_digest_record(&digest, move->dataset.name, &right.records[0]));
-    return RH_OK;
-}
-
 /* A key that both sides hold. */
-static enum rh_status
-check_conflict(struct move_run *move, struct survey *survey, struct rh_bytes key, struct rh_error *err)
+static enum rh_status check_conflict(struct move_run *move,
+                                     struct survey *survey,
+                                     const struct rh_record *left,
+                                     const struct rh_record *right,
+                                     struct rh_error *err)
 {
     survey->conflicts++;
     survey->ranges[survey->range_count - 1].state.destination_empty = false;
-    bool same = false;
     switch (move->plan->on_conflict) {
     case RH_CONFLICT_OVERWRITE:
         return RH_OK;
-    case RH_CONFLICT_KEEP_EQUAL: {
-        enum rh_status status = same_value(move, key, &same, err);
-        if (status != RH_OK || same)
-            return status;
-        break;
-    }
+    case RH_CONFLICT_KEEP_EQUAL:
+        return equal_add(&survey->equal, left->key, left->value_bytes + right->value_bytes, err);
     case RH_CONFLICT_FAIL:
         break;
     }
-    check_problem(move, &move->destination, RH_E_REFUSED, "exists", key,
-                  move->plan->on_conflict == RH_CONFLICT_FAIL
-                      ? "move to an empty store, or say on_conflict = \"keep-equal\" or \"overwrite\" in the move"
-                      : "say on_conflict = \"overwrite\" in the move, or remove the record",
-                  move->plan->on_conflict == RH_CONFLICT_FAIL ? "the destination already holds %s"
-                                                              : "the destination already holds %s, with another value",
-                  SHOW_KEY(move, key));
+    check_problem(move, &move->destination, RH_E_REFUSED, "exists", left->key,
+                  "move to an empty store, or say on_conflict = \"keep-equal\" or \"overwrite\" in the move",
+                  "the destination already holds %s", SHOW_KEY(move, left->key));
     return RH_OK;
 }
 
@@ -252,14 +224,14 @@ static enum rh_status merge(struct move_run *move,
         if (status != RH_OK)
             return status;
         if (!left && !right)
-            return RH_OK;
+            return equal_end(&survey->equal, err);
         const int order = !left ? 1 : !right ? -1 : rh_bytes_compare(left->key, right->key);
         if (order <= 0) {
             status = take_source(move, survey, left, &rival, err);
             source->at++;
         }
         if (status == RH_OK && order == 0)
-            status = check_conflict(move, survey, left->key, err);
+            status = check_conflict(move, survey, left, right, err);
         if (order > 0)
             status = take_extra(move, survey, right, &rival, err);
         if (order >= 0) {
@@ -296,39 +268,52 @@ static enum rh_status survey_pipe(struct move_run *move, struct survey *survey, 
     return status;
 }
 
+/* What to read of the source's records: sizes are cheap where the source knows no limit of its own, and needed where
+ * its limit is the higher one; a trial wants all. */
+static unsigned source_flags(const struct move_run *move)
+{
+    const uint64_t most = move->destination.facts.limits.value_bytes, own = move->source.facts.limits.value_bytes;
+    const bool keep_equal = move->plan->on_conflict == RH_CONFLICT_KEEP_EQUAL;
+    unsigned flags = move->destination.store->driver->write->trial ? 0 : RH_SCAN_KEYS_ONLY;
+    if (own == 0 || (most && own > most) || keep_equal)
+        flags |= RH_SCAN_SIZES;
+    return flags;
+}
+
+/* Both sides' keys, merged; fills the survey. */
+static enum rh_status survey_both(struct move_run *move, struct survey *survey, struct rh_ctx *ctx)
+{
+    struct stream source = {0}, destination = {0};
+    const struct rh_range all = {.from = first_key(move)};
+    const struct rh_write_ops *write = move->destination.store->driver->write;
+    const struct rh_whole_ops *whole = whole_of(&move->destination);
+    const unsigned sizes = move->plan->on_conflict == RH_CONFLICT_KEEP_EQUAL ? RH_SCAN_SIZES : 0U;
+    enum rh_status status = equal_begin(&survey->equal, move, ctx->err);
+    if (status == RH_OK && write->trial)
+        status = side_status(&move->destination, ctx->err,
+                             write->trial(ctx, move->destination.session, &move->dataset, NULL));
+    if (status == RH_OK)
+        status = stream_open(&source, move, &move->source, ctx, NULL, NULL, all, source_flags(move));
+    if (whole && whole->replaces_all)
+        destination.ended = true;
+    else if (status == RH_OK)
+        status = stream_open(&destination, move, &move->destination, ctx, NULL, NULL, all, RH_SCAN_KEYS_ONLY | sizes);
+    if (status == RH_OK)
+        status = merge(move, survey, &source, &destination, ctx->err);
+    stream_close(&source);
+    stream_close(&destination);
+    equal_done(&survey->equal);
+    return status;
+}
+
 enum rh_status survey_run(struct move_run *move, struct survey *survey, struct rh_error *err)
 {
     *survey = (struct survey){.stride = 256};
     engine_step_shown(move, "survey", 0);
     struct rh_ctx ctx = engine_ctx(move->engine, err);
-    struct stream source = {0}, destination = {0};
-    const struct rh_range all = {.from = first_key(move)};
-    const uint64_t most = move->destination.facts.limits.value_bytes;
-    unsigned flags = RH_SCAN_KEYS_ONLY;
-    /* sizes are cheap where the source knows no limit of its own, and needed where its limit is the higher one */
-    const uint64_t source_most = move->source.facts.limits.value_bytes;
-    if (source_most == 0 || (most && source_most > most))
-        flags |= RH_SCAN_SIZES;
     if (move->source.facts.one_pass)
         return survey_pipe(move, survey, &ctx);
-    const struct rh_write_ops *write = move->destination.store->driver->write;
-    enum rh_status status = RH_OK;
-    if (write->trial) {
-        flags &= ~(unsigned)RH_SCAN_KEYS_ONLY;
-        status =
-            side_status(&move->destination, err, write->trial(&ctx, move->destination.session, &move->dataset, NULL));
-    }
-    if (status == RH_OK)
-        status = stream_open(&source, move, &move->source, &ctx, NULL, NULL, all, flags);
-    const struct rh_whole_ops *whole = whole_of(&move->destination);
-    if (whole && whole->replaces_all)
-        destination.ended = true;
-    else if (status == RH_OK)
-        status = stream_open(&destination, move, &move->destination, &ctx, NULL, NULL, all, RH_SCAN_KEYS_ONLY);
-    if (status == RH_OK)
-        status = merge(move, survey, &source, &destination, err);
-    stream_close(&source);
-    stream_close(&destination);
+    enum rh_status status = survey_both(move, survey, &ctx);
     /* an empty source has one empty range, so that verification looks at the destination all the same */
     if (status == RH_OK && survey->range_count == 0)
         status = open_range(survey, first_key(move), 1, err);

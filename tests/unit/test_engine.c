@@ -206,6 +206,28 @@ static void test_keep_equal(void **state)
     expect(RUN, RH_E_REFUSED);
 }
 
+/* Many keys on both sides are compared many at once; each that differs is named, and no other. */
+static void test_keep_equal_many(void **state)
+{
+    (void)state;
+    char key[32], value[32];
+    with_policy("keep-equal");
+    for (int i = 0; i < 3000; i++) {
+        snprintf(key, sizeof key, "many/k%05d", i);
+        snprintf(value, sizeof value, "value %d", i);
+        poke("src", key, value);
+        poke("dst", key, i == 1023 || i == 1024 || i == 2999 ? "another" : value);
+    }
+    struct seen seen = {0};
+    assert_int_equal(perform(RUN, &seen), RH_E_REFUSED);
+    assert_int_equal(seen.problems, 3);
+    poke("dst", "many/k01023", "value 1023");
+    poke("dst", "many/k01024", "value 1024");
+    poke("dst", "many/k02999", "value 2999");
+    expect(RUN, RH_OK);
+    assert_int_equal(rh_memory_count("dst"), RECORDS + 3000);
+}
+
 static void test_overwrite_and_back(void **state)
 {
     (void)state;
@@ -400,6 +422,7 @@ int main(void)
         cmocka_unit_test_setup(test_run_and_roll_back, fresh),
         cmocka_unit_test_setup(test_conflict_is_refused_before_anything, fresh),
         cmocka_unit_test_setup(test_keep_equal, fresh),
+        cmocka_unit_test_setup(test_keep_equal_many, fresh),
         cmocka_unit_test_setup(test_overwrite_and_back, fresh),
         cmocka_unit_test_setup(test_verify_names_and_repair_mends, fresh),
         cmocka_unit_test_setup(test_rolled_back_is_not_repaired, fresh),
