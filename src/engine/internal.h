@@ -361,6 +361,14 @@ enum rh_status kept_put(struct move_run *move, struct rh_bytes image, struct rh_
 enum rh_status
 kept_get(struct move_run *move, struct rh_arena *arena, struct rh_bytes *ret_image, struct rh_error *err);
 
+/* --- prove.c: whether the keys open a server's data --- */
+/* Data folders that the plan or the command line names for this move. */
+size_t prove_folder_count(const struct move_run *move);
+/* With the keys that the destination will have, or has; problems by check_problem. `each`: what opens is said, too. */
+enum rh_status prove_check(struct move_run *move, bool destination_only, bool each, struct rh_error *err);
+/* With the destination's keys. RH_E_MISMATCH naming the first file that they don't open. */
+enum rh_status prove_run(struct move_run *move, struct rh_error *err);
+
 /* --- samples.c --- */
 const char *sample_kind_name(enum sample_kind kind);
 /* Before lanes begin: loads the points of an earlier process. Then a tick now and then, and one after the end. */

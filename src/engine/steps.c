@@ -101,6 +101,8 @@ static enum rh_status do_survey(struct move_run *move, struct rh_error *err)
 {
     survey_done(&move->survey);
     enum rh_status status = survey_run(move, &move->survey, err);
+    if (status == RH_OK)
+        status = prove_check(move, false, false, err);
     return status == RH_OK ? check_verdict(move, err) : status;
 }
 
@@ -160,6 +162,12 @@ static enum rh_status do_verify(struct move_run *move, struct rh_error *err)
             rh_error_prepend(err, "%s; and", second.text);
     }
     return status == RH_OK ? fact_put(move, "verified", "yes", err) : status;
+}
+
+/* Whether the destination's keys open the data that the plan names; a pipe can't be read back. */
+static enum rh_status do_prove(struct move_run *move, struct rh_error *err)
+{
+    return one_pass(move) ? RH_OK : prove_run(move, err);
 }
 
 /* Facts of both sides, and what stands in the way. */
@@ -299,7 +307,8 @@ static enum rh_status phase_copy(struct move_run *move, struct rh_error *err)
 
 static enum rh_status phase_verify(struct move_run *move, struct rh_error *err)
 {
-    return step(move, "verify", do_verify, err);
+    enum rh_status status = step(move, "verify", do_verify, err);
+    return status == RH_OK && prove_folder_count(move) ? step(move, "prove", do_prove, err) : status;
 }
 
 static enum rh_status phase_unmark(struct move_run *move, struct rh_error *err)

@@ -59,6 +59,8 @@ enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err)
         if (status == RH_OK && standing) {
             check_say(move, NULL, RH_FINDING_FACT, "standing", (struct rh_bytes){0}, "%s", standing);
             status = places_check(move, err);
+            if (status == RH_OK)
+                status = prove_check(move, fact_is(move, "state", STATE_COMPLETE), true, err);
         } else if (status == RH_OK && move->source.facts.exists != RH_NO && !same_store(move)) {
             status = survey_run(move, &survey, err);
             if (status == RH_OK) {
@@ -70,6 +72,7 @@ enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err)
                     check_say(move, &move->source, RH_FINDING_WARNING, "empty", (struct rh_bytes){0},
                               "the source holds no records: is it the right place?");
                 survey_done(&survey);
+                status = prove_check(move, false, true, err);
             }
         }
         if (status != RH_OK)
@@ -180,7 +183,9 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
               (unsigned long long)result.differing, (unsigned long long)result.extras,
               (unsigned long long)result.mended, (unsigned long long)result.left);
     status = verify_judge(move, &result, err);
-    return status == RH_OK ? fact_put(move, "verified", "yes", err) : status;
+    if (status == RH_OK)
+        status = fact_put(move, "verified", "yes", err);
+    return status == RH_OK && prove_folder_count(move) ? prove_run(move, err) : status;
 }
 
 enum rh_status verify_all(struct rh_engine *engine, bool repair, struct rh_error *err)
