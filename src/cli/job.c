@@ -228,6 +228,8 @@ enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job
     job->args.found_user = &job->findings;
     if (job->json)
         fputs("{\n  \"findings\": [", stdout);
+    job->args.guarded = job->command == &rh_cmd_run || job->command == &rh_cmd_rollback ||
+                        job->command == &rh_cmd_verify || job->command == &rh_cmd_keyring_migrate;
     enum rh_status status = rh_engine_open(&job->args, &job->engine, &job->err);
     bool opened = status == RH_OK;
     if (opened) {

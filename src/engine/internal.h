@@ -6,6 +6,8 @@
 #ifndef REHOME_ENGINE_INTERNAL_H
 #define REHOME_ENGINE_INTERNAL_H
 
+#include "fences.h"
+
 #include <jansson.h>
 #include <pthread.h>
 #include <rehome/engine.h>
@@ -25,6 +27,7 @@ enum {
     RANGES_PER_LANE = 4,
     NAMED_MOST = 100, /* most records that are named one by one; the rest is counted */
 };
+#define JOURNAL_WAIT_US (2 * 1000 * 1000LL)
 #define RETRY_DEFAULT_US (30 * 1000 * 1000LL)
 
 /* Hashes that a crash left in doubt: what blocks behind a range's journaled progress promised to write. */
@@ -115,6 +118,7 @@ struct rh_engine {
     struct rh_key_provider *provider;
     struct move_run *moves;
     size_t move_count;
+    struct fences fences;
     pthread_mutex_t found_lock;
     pthread_mutex_t progress_lock;
     struct rh_progress progress; /* names and start; under progress_lock */
