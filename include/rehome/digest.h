@@ -14,6 +14,7 @@
 
 struct rh_digest_key {
     uint8_t secret[192];
+    bool tidy;           /* what was hashed doesn't stay in memory */
     bool secret_records; /* the hash is an HMAC: it may be kept, as long as the key is sealed */
 };
 enum rh_status rh_digest_key_new(struct rh_digest_key *ret_key, struct rh_error *err) RH_MUST_USE;

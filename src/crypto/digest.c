@@ -58,7 +58,10 @@ static XXH128_hash_t hash_small(const struct rh_digest_key *key,
         *at++ = (uint8_t)fields[i].tag;
         at = put_bytes(put_be(at, fields[i].value.size, 8), fields[i].value);
     }
-    return XXH3_128bits_withSecret(input, (size_t)(at - input), key->secret, sizeof key->secret);
+    const XXH128_hash_t value = XXH3_128bits_withSecret(input, (size_t)(at - input), key->secret, sizeof key->secret);
+    if (key->tidy)
+        rh_wipe(input, sizeof input);
+    return value;
 }
 
 /* The same for what is larger, piece by piece. */
@@ -84,7 +87,10 @@ static XXH128_hash_t hash_large(const struct rh_digest_key *key,
         if (fields[i].value.size)
             (void)XXH3_128bits_update(&state, fields[i].value.data, fields[i].value.size);
     }
-    return XXH3_128bits_digest(&state);
+    const XXH128_hash_t value = XXH3_128bits_digest(&state);
+    if (key->tidy)
+        rh_wipe(&state, sizeof state);
+    return value;
 }
 
 enum { HMAC_BLOCK = SHA256_CBLOCK };

@@ -8,6 +8,7 @@
 #include "memory/memory.h"
 #include "mysql/driver.h"
 #include "postgresql/driver.h"
+#include "sealed_keyring/driver.h"
 
 static const struct rh_driver *const drivers[] = {
     &rh_archive_driver,
@@ -17,6 +18,7 @@ static const struct rh_driver *const drivers[] = {
     &rh_driver_keyring_file,
     &rh_driver_mysql,
     &rh_driver_postgresql,
+    &rh_driver_sealed_keyring,
     &rh_memory_driver,
     NULL,
 };

@@ -272,6 +272,18 @@ def kv(archive):
     return {key: None if tag == 0 else value for key, [(tag, value)] in archive.datasets[0]["records"]}
 
 
+def keyring(archive):
+    """(owner, id) -> (type, data) of an archive of that model."""
+    need(archive.model == "keyring" and [d["name"] for d in archive.datasets] == [b"keyring"], "model")
+    need(archive.datasets[0]["fields"] == [(4, b"type"), (2, b"data")], "schema")
+    found = {}
+    for key, [(what, kind), (bytes_, data)] in archive.datasets[0]["records"]:
+        size = int.from_bytes(key[:2], "big")
+        need((what, bytes_) == (2, 1) and len(key) >= 2 + size, "key")
+        found[key[2:2 + size], key[2 + size:]] = (kind, data)
+    return found
+
+
 if __name__ == "__main__":
     with open(sys.argv[1], "rb") as file, open(sys.argv[2], "rb") as key_file:
         for name, content in kv(read(file.read(), key=key_file.read())).items():

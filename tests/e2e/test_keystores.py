@@ -7,13 +7,15 @@ import pathlib
 import shutil
 
 import pytest
-from faultlib import OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
-from keystorelib import DATA, SERVER_KEY, Keystore, PluginKeystore, make_keys
+import archive_reader
+from faultlib import FileStore, OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
+from keystorelib import DATA, SERVER_KEY, Keystore, PluginKeystore, SealedKeystore, make_keys
 
 KINDS = {
     "component": Keystore,
     "plugin": PluginKeystore,
     "plugin-1.0": lambda path, keys=None: PluginKeystore(path, keys, 'version = "1.0"', version="1.0"),
+    "sealed": SealedKeystore,
 }
 
 
@@ -216,6 +218,8 @@ def test_component_goes_on_to_its_backup(home):
 @pytest.mark.parametrize("left", ["whole", "cut", "empty", "alone"])
 def test_a_left_backup_of_the_destination(home, kind, left):
     """It counts as it would for a server that starts, and none is left behind."""
+    if kind is SealedKeystore:
+        pytest.skip("no server makes one there")
     old, newer, keys = make_keys(5, seed=5), make_keys(7, seed=5), make_keys(9)
     old, newer = ({n: k for n, k in one.items() if n not in keys} for one in (old, newer))
     source, destination = sides(home, kind, keys, old)
@@ -457,6 +461,57 @@ def test_keys_that_the_component_can_not_hold_are_refused_by_name(home):
             move.must(REFUSED, verb)
             assert words in move.said, move.said
             assert destination.read() is None and destination.beside() == []
+
+
+# --- sealed keystores ---
+
+
+def test_sealed_there_and_back(home):
+    """By passphrase, with keys that no server's keystore holds; then on to both kinds of those."""
+    keys = make_keys(20) | {(b"", b"large"): (b"SECRET", b"x" * 16384)}
+    os.environ["RH_TEST_PASSPHRASE"] = "correct horse"
+    sealed = SealedKeystore(home / "s/keys")
+    sealed.more = 'passphrase_env = "RH_TEST_PASSPHRASE"'
+    Move(home / "m", Keystore(home / "a/keys", keys), sealed).must(OK)
+    assert archive_reader.keyring(archive_reader.read(sealed.path.read_bytes(), passphrase=b"correct horse")) == keys
+    for name, one in (("c", Keystore), ("p", PluginKeystore)):
+        destination = one(home / name / "keys")
+        Move(home / f"m-{name}", sealed, destination).must(OK)
+        assert destination.read() == keys
+    os.environ["RH_TEST_PASSPHRASE"] = "another"
+    destination.path.unlink()
+    move = Move(home / "m-w", sealed, destination)
+    assert move.do() != OK and "wrong passphrase" in move.said
+    assert destination.read() is None
+
+
+def test_sealed_keystores_that_are_none(home):
+    keys = make_keys(4)
+    source, destination = SealedKeystore(home / "a/keys", keys), Keystore(home / "b/keys")
+    good = source.path.read_bytes()
+    with Cases("sealed keystores that are none") as cases:
+        for at in [*range(0, len(good), 41), len(good) - 1]:
+            for what, bad in (("flipped", good[:at] + bytes([good[at] ^ 1]) + good[at + 1:]), ("cut", good[:at])):
+                if not bad:
+                    continue  # a file without a byte is a keystore without a key
+                with cases.one(f"{what} at {at}"):
+                    source.path.write_bytes(bad)
+                    shutil.rmtree(home / "m", ignore_errors=True)
+                    assert Move(home / "m", source, destination).do() != OK
+                    assert destination.read() is None
+    # nor is a key-value store's archive one of keys, or the other way round
+    files, archive = FileStore(home / "f"), SealedKeystore(home / "k/keys")
+    files.fill({b"a": b"b"})
+    archive.path.unlink(missing_ok=True)
+    archive.kind = "archive"
+    Move(home / "m2", files, archive).must(OK)
+    archive.kind = "sealed_keyring"
+    move = Move(home / "m3", archive, destination)
+    assert move.do() != OK and "is of model 'kv'" in move.said
+    source.path.write_bytes(good)
+    source.kind = "archive"
+    move = Move(home / "m4", source, FileStore(home / "g"))
+    assert move.do() != OK and "is of model 'keyring'" in move.said
 
 
 # --- the plugin's files ---

@@ -32,7 +32,7 @@ static const struct rh_option options[] = {
      .type = RH_OPT_TEXT,
      .value_name = "NAME",
      .help = "environment variable with the passphrase that seals"},
-    {.name = NULL                                },
+    {.name = NULL                                                   },
 };
 
 /* --- stores --- */
@@ -47,41 +47,6 @@ static void archive_close(struct rh_store *base)
     pthread_mutex_destroy(&store->pipe_lock);
     free(store->path);
     free(store);
-}
-
-/* The passphrase that the options name or hold. */
-static enum rh_status
-open_passphrase(const struct rh_options *values, struct rh_key_provider **ret_provider, struct rh_error *err)
-{
-    rh_auto_secret struct rh_secret *passphrase = NULL;
-    const struct rh_secret *given = rh_options_secret(values, "passphrase");
-    const char *file = rh_options_text(values, "passphrase_file"), *env = rh_options_text(values, "passphrase_env");
-    if (given)
-        return rh_key_provider_passphrase(given, ret_provider, err);
-    enum rh_status status =
-        file ? rh_secret_from_file(file, &passphrase, err) : rh_secret_from_env(env, &passphrase, err);
-    if (status == RH_NOT_FOUND)
-        status = rh_fail(err, RH_E_PLAN, "%s: environment variable '%s' isn't set",
-                         rh_options_place(values, "passphrase_env"), RH_SHOW(rh_bytes_text(env)));
-    return status == RH_OK ? rh_key_provider_passphrase(passphrase, ret_provider, err) : status;
-}
-
-/* The key, by exactly one of the ways to give it. */
-static enum rh_status
-open_provider(const struct rh_options *values, struct rh_key_provider **ret_provider, struct rh_error *err)
-{
-    const char *key_file = rh_options_text(values, "key_file");
-    const int ways = (key_file != NULL) + rh_options_given(values, "passphrase") +
-                     (rh_options_text(values, "passphrase_file") != NULL) +
-                     (rh_options_text(values, "passphrase_env") != NULL);
-    if (ways != 1) {
-        rh_fail(err, RH_E_PLAN,
-                "%s: an archive takes exactly one of 'key_file', 'passphrase', 'passphrase_file' and 'passphrase_env'",
-                rh_options_place(values, NULL));
-        rh_error_hint(err, "a key file is 32 random bytes with mode 0600: head -c 32 /dev/urandom > FILE");
-        return RH_E_PLAN;
-    }
-    return key_file ? rh_key_provider_file(key_file, ret_provider, err) : open_passphrase(values, ret_provider, err);
 }
 
 /* The path as an absolute one. */
@@ -117,7 +82,7 @@ static enum rh_status archive_open(struct rh_ctx *ctx, const struct rh_store_arg
     pthread_mutex_init(&store->pipe_lock, NULL);
     enum rh_status status = set_path(store, path, ctx->err);
     if (status == RH_OK)
-        status = open_provider(args->options, &store->provider, ctx->err);
+        status = archive_provider(args->options, &store->provider, ctx->err);
     if (status != RH_OK) {
         archive_close(&store->base);
         return status;

@@ -37,6 +37,13 @@ enum archive_kind { ARCHIVE_RECORD = 1, ARCHIVE_BLOCK = 2, ARCHIVE_OPENING = 3, 
 
 extern const uint8_t archive_head_magic[8], archive_tail_magic[8];
 
+/* --- key.c --- */
+struct rh_options;
+/* By exactly one of the options key_file, passphrase, passphrase_file and passphrase_env. */
+enum rh_status archive_provider(const struct rh_options *values,
+                                struct rh_key_provider **ret_provider,
+                                struct rh_error *err) RH_MUST_USE;
+
 /* --- stream.c: the plain bytes --- */
 
 struct archive_out {
@@ -124,8 +131,8 @@ struct archive_head {
     struct archive_dataset *datasets;
     uint32_t dataset_count;
 };
-/* The one of model "kv". */
-extern const struct archive_dataset archive_kv_dataset;
+/* Those of model "kv" and "keyring". */
+extern const struct archive_dataset archive_kv_dataset, archive_keyring_dataset;
 
 /* --- writer.c --- */
 

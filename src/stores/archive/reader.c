@@ -85,6 +85,7 @@ parse_head(struct rh_cursor *cur, struct archive_head *head, uint64_t *ret_chunk
     if (cur->bad || count == 0 || count > ARCHIVE_DATASETS_MOST)
         return corrupt(err, "the head isn't well-formed", 0);
     memcpy(head->digest.secret, digest.data, sizeof head->digest.secret);
+    head->digest.tidy = strcmp(head->model, "kv") != 0;
     head->datasets = calloc(count, sizeof *head->datasets);
     if (!head->datasets)
         return rh_fail_memory(err);

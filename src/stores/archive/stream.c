@@ -53,6 +53,8 @@ enum rh_status archive_out_end(struct archive_out *out, struct rh_error *err)
 void archive_out_done(struct archive_out *out)
 {
     rh_seal_writer_free(out->seal);
+    if (out->chunk)
+        rh_wipe(out->chunk, out->chunk_size);
     free(out->chunk);
     *out = (struct archive_out){0};
 }
@@ -245,8 +247,11 @@ enum rh_status archive_in_ends(struct archive_in *in, uint64_t offset, bool *ret
 
 void archive_in_done(struct archive_in *in)
 {
-    for (size_t i = 0; i < ARCHIVE_CHUNKS; i++)
+    for (size_t i = 0; i < ARCHIVE_CHUNKS; i++) {
+        if (in->chunks[i].plain.data)
+            rh_wipe(in->chunks[i].plain.data, in->chunks[i].plain.capacity);
         rh_buf_done(&in->chunks[i].plain);
+    }
     rh_seal_reader_free(in->seal);
     *in = (struct archive_in){0};
 }

@@ -10,6 +10,11 @@ static struct archive_field kv_fields[] = {
     {.tags = 1 << RH_TAG_NULL | 1 << RH_TAG_BYTES, .name = (char *)(uintptr_t) "value"},
 };
 const struct archive_dataset archive_kv_dataset = {.name = "kv", .fields = kv_fields, .field_count = 1};
+static struct archive_field keyring_fields[] = {
+    {.tags = 1 << RH_TAG_TEXT,  .name = (char *)(uintptr_t) "type"},
+    {.tags = 1 << RH_TAG_BYTES, .name = (char *)(uintptr_t) "data"},
+};
+const struct archive_dataset archive_keyring_dataset = {.name = "keyring", .fields = keyring_fields, .field_count = 2};
 
 struct closed { /* what the footer says of a dataset */
     uint64_t opening, root;
@@ -110,6 +115,7 @@ enum rh_status archive_writer_new(struct rh_key_provider *provider,
     writer->dataset_count = dataset_count;
     writer->closed = calloc(dataset_count, sizeof *writer->closed);
     enum rh_status status = writer->closed ? rh_digest_key_new(&writer->digest, err) : rh_fail_memory(err);
+    writer->digest.tidy = strcmp(model, "kv") != 0;
     if (status == RH_OK)
         status = archive_out_open(&writer->out, provider, fd, chunk_size, err);
     if (status == RH_OK)

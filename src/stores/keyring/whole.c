@@ -51,10 +51,10 @@ read_back(const struct keyring_session *session, const struct keyring_view *view
 {
     const struct keyring_set *wanted = &session->next, *found = &view->set;
     bool equal = wanted->count == found->count;
-    for (size_t i = 0; equal && i < found->count; i++)
-        equal = rh_bytes_equal(wanted->entries[i].key, found->entries[i].key) &&
-                rh_bytes_equal(wanted->entries[i].type, found->entries[i].type) &&
-                rh_bytes_equal_secret(wanted->entries[i].data, found->entries[i].data);
+    for (size_t i = 0; equal && i < wanted->count; i++) {
+        const struct keyring_entry *one = &wanted->entries[i], *other = keyring_set_find(found, one->key);
+        equal = other && rh_bytes_equal(one->type, other->type) && rh_bytes_equal_secret(one->data, other->data);
+    }
     return equal ? RH_OK : rh_fail(err, RH_E_INTERNAL, "the new keystore, read back, isn't what was written");
 }
 
