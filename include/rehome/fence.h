@@ -15,6 +15,9 @@
 
 struct rh_fence { /* first member of every driver's own fence */
     const struct rh_fence_driver *driver;
+    /* rh_clock_us() just before the last closing was sent, and just after the last opening was answered; set by the
+     * driver */
+    int64_t closed_us, opened_us;
 };
 
 /* What a fence's server is, before anything is closed. Text is for people and the report, never secret. */
@@ -55,8 +58,8 @@ struct rh_fence_driver {
     enum rh_status (*snapshot)(
         struct rh_ctx *ctx, struct rh_fence *fence, const char *state, const char *epoch, struct rh_buf *ret_state);
     /* Holds writers back; on return none is let in any more (one let in before may still be at work). The server itself
-     * lets go `lease_us` after the last renewal, as far as it can. After a failure it may be closed: call open. */
-    enum rh_status (*close)(struct rh_ctx *ctx, struct rh_fence *fence, int64_t lease_us, struct rh_buf *ret_epoch);
+     * lets go a lease after the last renewal, as far as it can. After a failure it may be closed: call open. */
+    enum rh_status (*close)(struct rh_ctx *ctx, struct rh_fence *fence, struct rh_buf *ret_epoch);
     /* The next lease begins now. RH_E_CONFLICT, or the connection's failure: the epoch is broken; nothing that was done
      * under it counts. */
     enum rh_status (*renew)(struct rh_ctx *ctx, struct rh_fence *fence);

@@ -25,6 +25,7 @@ enum {
     RH_OPT_REQUIRED = 1 << 0,
     RH_OPT_HIDDEN = 1 << 1,     /* not in help; still documented in the man page's own section */
     RH_OPT_POSITIONAL = 1 << 2, /* command lines: taken by place, not by name */
+    RH_OPT_MANY = 1 << 3,       /* TEXT, PATH: may be given several times; a plan takes a list, too */
 };
 
 struct rh_option {
@@ -50,6 +51,9 @@ bool rh_options_given(const struct rh_options *options,
                       const char *name); /* by the file, command line or environment; not by default */
 const char *rh_options_text(const struct rh_options *options,
                             const char *name); /* NULL when there is neither value nor default; TEXT, PATH, CHOICE */
+/* RH_OPT_MANY: how many values there are, and one of them; rh_options_text is the first. */
+size_t rh_options_count(const struct rh_options *options, const char *name);
+const char *rh_options_text_at(const struct rh_options *options, const char *name, size_t index);
 bool rh_options_bool(const struct rh_options *options, const char *name); /* false when absent */
 int64_t rh_options_int(const struct rh_options *options,
                        const char *name); /* INT, DURATION (us), SIZE; 0 when absent */
@@ -67,7 +71,7 @@ enum rh_status rh_options_new(const struct rh_option *table,
                               struct rh_options **ret_options,
                               struct rh_error *err) RH_MUST_USE;
 /* Checks type and bounds; an unknown name is RH_E_PLAN naming place and nearest word; a second value for the same name
- * is an error. place may be "" (then errors begin with the name). `value` may be a secret: it is never repeated in an
+ * is an error unless there may be many. place may be "" (then errors begin with the name). `value` may be a secret: it is never repeated in an
  * error for RH_OPT_SECRET. */
 enum rh_status rh_options_set(struct rh_options *options,
                               const char *name,

@@ -57,6 +57,11 @@ extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_status, rh_cmd_v
         .name = "retry", .type = RH_OPT_DURATION, .value_name = "TIME",                                                \
         .help = "how long a lost connection is tried again, 30s unless given"                                          \
     }
+#define RH_OPTION_DATADIR                                                                                              \
+    {                                                                                                                  \
+        .name = "datadir", .type = RH_OPT_PATH, .flags = RH_OPT_MANY, .value_name = "DIR",                             \
+        .help = "a MySQL server's data folder that the keys have to open, besides the plan's; may be repeated"         \
+    }
 #define RH_OPTION_LOG(level_)                                                                                          \
     {.name = "log-level",                                                                                              \
      .type = RH_OPT_TEXT,                                                                                              \
@@ -151,6 +156,7 @@ struct rh_job {
     struct rh_findings findings;
     struct rh_engine_args args; /* may be changed before rh_job_run */
     struct rh_error err;
+    const char **datadirs; /* of the command line */
     int64_t started_us;
     bool json, quiet;
 };

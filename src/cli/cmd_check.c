@@ -3,8 +3,8 @@
 #include "cli.h"
 
 static const struct rh_option options[] = {
-    RH_OPTION_PLAN,  RH_OPTION_STATE_DIR,   RH_OPTION_JSON, RH_OPTION_QUIET,
-    RH_OPTION_RETRY, RH_OPTION_LOG("warn"), RH_OPTION_END,
+    RH_OPTION_PLAN,    RH_OPTION_STATE_DIR, RH_OPTION_JSON,        RH_OPTION_QUIET,
+    RH_OPTION_DATADIR, RH_OPTION_RETRY,     RH_OPTION_LOG("warn"), RH_OPTION_END,
 };
 
 /* The engine's check. */

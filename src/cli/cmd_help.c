@@ -43,6 +43,7 @@ static json_t *option_json(const struct rh_option *option)
     json_object_set_new(object, "help", json_string(option->help ? option->help : ""));
     json_object_set_new(object, "required", json_boolean(option->flags & RH_OPT_REQUIRED));
     json_object_set_new(object, "positional", json_boolean(option->flags & RH_OPT_POSITIONAL));
+    json_object_set_new(object, "many", json_boolean(option->flags & RH_OPT_MANY));
     json_object_set_new(object, "hidden", json_boolean(option->flags & RH_OPT_HIDDEN));
     if (option->initial)
         json_object_set_new(object, "default", json_string(option->initial));

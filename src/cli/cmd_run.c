@@ -3,10 +3,15 @@
 #include "cli.h"
 
 static const struct rh_option options[] = {
-    RH_OPTION_PLAN,     RH_OPTION_STATE_DIR,
-    RH_OPTION_PARALLEL, {.name = "no-verify", .type = RH_OPT_BOOL, .help = "leave out the comparison after the copy"},
-    RH_OPTION_RETRY,    RH_OPTION_JSON,
-    RH_OPTION_QUIET,    RH_OPTION_LOG("info"),
+    RH_OPTION_PLAN,
+    RH_OPTION_STATE_DIR,
+    RH_OPTION_PARALLEL,
+    {.name = "no-verify", .type = RH_OPT_BOOL, .help = "leave out the comparison after the copy"},
+    RH_OPTION_DATADIR,
+    RH_OPTION_RETRY,
+    RH_OPTION_JSON,
+    RH_OPTION_QUIET,
+    RH_OPTION_LOG("info"),
     RH_OPTION_END,
 };
 

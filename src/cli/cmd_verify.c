@@ -9,6 +9,7 @@ static const struct rh_option options[] = {
       .type = RH_OPT_BOOL,
       .help = "write records that differ or are missing anew, where the source is unchanged"},
     RH_OPTION_PARALLEL,
+    RH_OPTION_DATADIR,
     RH_OPTION_RETRY,
     RH_OPTION_JSON,
     RH_OPTION_QUIET,

@@ -100,6 +100,33 @@ job_init(struct rh_job *job, const struct rh_command *command, const struct rh_o
     job->quiet = rh_option_in(options, "quiet") && rh_options_bool(options, "quiet");
 }
 
+/* Data folders of the command line: for the one move of a plan, between keyrings. */
+static enum rh_status job_datadirs(struct rh_job *job, struct rh_error *err)
+{
+    const struct rh_options *options = job->options;
+    /* keyring-migrate's option of that name is where a component's configuration lies */
+    const bool taken = job->command != &rh_cmd_keyring_migrate && rh_option_in(options, "datadir");
+    const size_t count = taken ? rh_options_count(options, "datadir") : 0;
+    if (count == 0)
+        return RH_OK;
+    if (job->plan->move_count != 1) {
+        rh_fail(err, RH_E_USAGE, "%s: --datadir doesn't say which of the plan's moves it is for", job->command->name);
+        rh_error_hint(err, "put datadir = \"DIR\" into the move instead");
+        return RH_E_USAGE;
+    }
+    if (job->plan->moves[0].source.driver->model != RH_MODEL_KEYRING)
+        return rh_fail(err, RH_E_USAGE, "%s: --datadir is for keyrings, and this plan moves something else",
+                       job->command->name);
+    job->datadirs = calloc(count, sizeof *job->datadirs);
+    if (!job->datadirs)
+        return rh_fail_memory(err);
+    for (size_t i = 0; i < count; i++)
+        job->datadirs[i] = rh_options_text_at(options, "datadir", i);
+    job->args.datadirs = job->datadirs;
+    job->args.datadir_count = count;
+    return RH_OK;
+}
+
 /* What the command line says beside the plan. */
 static enum rh_exit job_settle(struct rh_job *job)
 {
@@ -122,6 +149,8 @@ static enum rh_exit job_settle(struct rh_job *job)
         job->args.verify_off = rh_options_bool(options, "no-verify");
     if (rh_option_in(options, "retry") && rh_options_given(options, "retry"))
         job->args.retry_us = rh_options_int(options, "retry");
+    if (job_datadirs(job, &job->err) != RH_OK)
+        return rh_job_fail(job, &job->err);
     job->findings = (struct rh_findings){.out = stderr, .quiet = job->quiet};
     if (job->json &&
         (job->command == &rh_cmd_run || job->command == &rh_cmd_operator_migrate ||
@@ -199,6 +228,8 @@ enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job
     job->args.found_user = &job->findings;
     if (job->json)
         fputs("{\n  \"findings\": [", stdout);
+    job->args.guarded = job->command == &rh_cmd_run || job->command == &rh_cmd_rollback ||
+                        job->command == &rh_cmd_verify || job->command == &rh_cmd_keyring_migrate;
     enum rh_status status = rh_engine_open(&job->args, &job->engine, &job->err);
     bool opened = status == RH_OK;
     if (opened) {
@@ -230,6 +261,8 @@ void rh_job_close(struct rh_job *job)
 {
     rh_engine_close(job->engine);
     rh_plan_free(job->plan);
+    free(job->datadirs);
+    job->datadirs = NULL;
     job->engine = NULL;
     job->plan = NULL;
 }

@@ -161,6 +161,28 @@ static void lines_steps(FILE *out, const json_t *steps)
     json_array_foreach(steps, i, step) line_step(out, step);
 }
 
+/* Which servers were paused, for how long, and which are still. */
+static void lines_fences(FILE *out, const json_t *fences)
+{
+    size_t i;
+    json_t *fence;
+    json_array_foreach(fences, i, fence)
+    {
+        char line[700];
+        const json_t *pause = json_object_get(fence, "pause_ms");
+        const char *by = text_of(fence, "opened_by");
+        if (json_is_true(json_object_get(fence, "to_open")))
+            snprintf(line, sizeof line, "%s closed since %s", text_of(fence, "address"), text_of(fence, "closed"));
+        else if (!json_is_number(pause))
+            snprintf(line, sizeof line, "%s open%s%s", text_of(fence, "address"), by[0] ? ", by " : "", by);
+        else
+            snprintf(line, sizeof line, "%s paused for %.0f ms%s%s", text_of(fence, "address"),
+                     json_number_value(pause),
+                     strcmp(by, "rehome") == 0 ? "" : ", opened by: ", strcmp(by, "rehome") == 0 ? "" : by);
+        line_text(out, "fence", line);
+    }
+}
+
 /* Everything that status knows of one move. */
 static void view_move(FILE *out, const json_t *move)
 {
@@ -176,6 +198,7 @@ static void view_move(FILE *out, const json_t *move)
                   json_is_true(json_object_get(json_object_get(move, "undo"), "reversible")) ? "yes: rollback" : "no");
     line_side(out, "source", json_object_get(move, "source"));
     line_side(out, "destination", json_object_get(move, "destination"));
+    lines_fences(out, json_object_get(move, "fences"));
     if (strcmp(state, "new") != 0) {
         line_counts(out, json_object_get(move, "counts"));
         line_text(out, "verified", text_of(move, "verified"));
@@ -217,6 +240,16 @@ static void summary_move(FILE *out, const json_t *move)
     if (count_of(counts, "extra"))
         fprintf(out, "; %s extra on the destination, left alone", rh_words_count(count_of(counts, "extra")).text);
     fputc('\n', out);
+    json_t *fence;
+    size_t i;
+    json_array_foreach(json_object_get(move, "fences"), i, fence)
+    {
+        if (!json_is_number(json_object_get(fence, "pause_ms")))
+            continue;
+        fputs("  ", out);
+        rh_put_clean(out, text_of(fence, "address"));
+        fprintf(out, " was paused for %.0f ms\n", json_number_value(json_object_get(fence, "pause_ms")));
+    }
 }
 
 void rh_view_summary(FILE *out, const json_t *report)

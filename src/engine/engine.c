@@ -181,7 +181,18 @@ enum rh_status engine_journal_need(struct rh_engine *engine, unsigned flags, str
     enum rh_status status = engine_journal_name(engine, &name, err);
     if (status != RH_OK)
         return status;
-    return rh_journal_open(engine->plan->state_dir, rh_buf_cstr(&name), flags, &engine->journal, err);
+    /* a guardian that notes what it opened has it for a moment */
+    const int64_t until = rh_clock_us() + (engine->fences.count ? JOURNAL_WAIT_US : 0);
+    for (;;) {
+        struct rh_error why = {0};
+        status = rh_journal_open(engine->plan->state_dir, rh_buf_cstr(&name), flags, &engine->journal, &why);
+        if (status != RH_E_LOCKED || rh_clock_us() >= until) {
+            if (rh_failed(status) && err)
+                *err = why;
+            return status;
+        }
+        rh_sleep_us(20 * 1000);
+    }
 }
 
 enum rh_status engine_provider_need(struct rh_engine *engine, struct rh_error *err)
@@ -219,10 +230,6 @@ enum rh_status rh_engine_open(const struct rh_engine_args *args, struct rh_engin
             return rh_fail(err, RH_E_PLAN, "move '%s': only key-value stores and keyrings can be moved yet",
                            args->plan->moves[i].name);
     }
-    for (size_t i = 0; i < args->plan->move_count; i++)
-        if (args->plan->moves[i].mode != RH_MODE_OFFLINE)
-            return rh_fail(err, RH_E_PLAN, "move '%s': mode '%s' isn't there yet", args->plan->moves[i].name,
-                           rh_mode_name(args->plan->moves[i].mode));
     struct rh_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         return rh_fail_memory(err);
@@ -237,6 +244,11 @@ enum rh_status rh_engine_open(const struct rh_engine_args *args, struct rh_engin
     }
     for (engine->move_count = 0; engine->move_count < args->plan->move_count; engine->move_count++)
         move_init(engine, &engine->moves[engine->move_count], &args->plan->moves[engine->move_count]);
+    enum rh_status status = fences_start(engine, err);
+    if (status != RH_OK) {
+        rh_engine_close(engine);
+        return status;
+    }
     *ret_engine = engine;
     return RH_OK;
 }
@@ -245,6 +257,7 @@ void rh_engine_close(struct rh_engine *engine)
 {
     if (!engine)
         return;
+    fences_stop(engine);
     for (size_t i = 0; engine->moves && i < engine->move_count; i++) {
         struct move_run *move = &engine->moves[i];
         rh_undo_close(move->undo);

@@ -6,6 +6,8 @@
 #ifndef REHOME_ENGINE_INTERNAL_H
 #define REHOME_ENGINE_INTERNAL_H
 
+#include "fences.h"
+
 #include <jansson.h>
 #include <pthread.h>
 #include <rehome/engine.h>
@@ -25,6 +27,7 @@ enum {
     RANGES_PER_LANE = 4,
     NAMED_MOST = 100, /* most records that are named one by one; the rest is counted */
 };
+#define JOURNAL_WAIT_US (2 * 1000 * 1000LL)
 #define RETRY_DEFAULT_US (30 * 1000 * 1000LL)
 
 /* Hashes that a crash left in doubt: what blocks behind a range's journaled progress promised to write. */
@@ -115,6 +118,7 @@ struct rh_engine {
     struct rh_key_provider *provider;
     struct move_run *moves;
     size_t move_count;
+    struct fences fences;
     pthread_mutex_t found_lock;
     pthread_mutex_t progress_lock;
     struct rh_progress progress; /* names and start; under progress_lock */
@@ -360,6 +364,14 @@ enum rh_status kept_put(struct move_run *move, struct rh_bytes image, struct rh_
 /* The image into the (secret) arena. RH_NOT_FOUND: none was kept. */
 enum rh_status
 kept_get(struct move_run *move, struct rh_arena *arena, struct rh_bytes *ret_image, struct rh_error *err);
+
+/* --- prove.c: whether the keys open a server's data --- */
+/* Data folders that the plan or the command line names for this move. */
+size_t prove_folder_count(const struct move_run *move);
+/* With the keys that the destination will have, or has; problems by check_problem. `each`: what opens is said, too. */
+enum rh_status prove_check(struct move_run *move, bool destination_only, bool each, struct rh_error *err);
+/* With the destination's keys. RH_E_MISMATCH naming the first file that they don't open. */
+enum rh_status prove_run(struct move_run *move, struct rh_error *err);
 
 /* --- samples.c --- */
 const char *sample_kind_name(enum sample_kind kind);

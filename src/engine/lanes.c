@@ -132,6 +132,8 @@ static void watch(struct lanes *lanes)
         pthread_cond_timedwait(&lanes->ended, &lanes->lock, &until);
         if (cancel && atomic_load(cancel))
             atomic_store(&lanes->stop, true);
+        if (!fences_tick(lanes->move->engine))
+            atomic_store(&lanes->stop, true);
         samples_tick(lanes->move);
     }
     pthread_mutex_unlock(&lanes->lock);
@@ -168,6 +170,8 @@ enum rh_status lanes_run(
     pthread_mutex_destroy(&lanes.lock);
     if (started == 0)
         return rh_fail_errno(err, failed, "starting a thread");
+    if (!fences_tick(move->engine))
+        return fences_hold(move->engine, err);
     if (rh_failed(lanes.failure.status)) {
         lanes.failure.retry = RH_RETRY_NEVER; /* the lanes have been patient already */
         if (err)

@@ -68,6 +68,7 @@ enum rh_status pass_begin(struct move_run *move, bool marked, struct rh_error *e
                                         "extras",
                                         "verified",
                                         "recovered",
+                                        "proof",
                                         "rollback.blocks",
                                         "rollback.left",
                                         "rollback.left-so-far",
@@ -84,8 +85,8 @@ enum rh_status pass_begin(struct move_run *move, bool marked, struct rh_error *e
     const size_t count = sizeof facts / sizeof *facts - (marked ? 1 : 0);
     for (size_t i = 0; status == RH_OK && i < count; i++)
         status = rh_journal_remove(journal, name, facts[i], err);
-    static const char *const kinds[] = {"differs", "not-ours"};
-    for (size_t i = 0; status == RH_OK && i < 2; i++)
+    static const char *const kinds[] = {"differs", "not-ours", "key-missing", "key-wrong", "unproven"};
+    for (size_t i = 0; status == RH_OK && i < sizeof kinds / sizeof *kinds; i++)
         status = rh_journal_notes_clear(journal, name, kinds[i], err);
     if (status == RH_OK)
         status = place_put(move, &move->source, err);

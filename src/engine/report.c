@@ -188,7 +188,14 @@ static enum rh_status move_more(struct building *building, json_t *move, struct 
     json_object_set_new(undo, "former", json_boolean(former));
     if (fact && strcmp(fact, "destination") == 0)
         json_object_set_new(undo, "reversible", json_false());
+    json_t *proof = fact_json(building, "proof");
+    if (json_is_array(proof))
+        json_object_set(move, "proof", proof);
+    json_decref(proof);
     fact = fact_text(building, "start", &text);
+    if (building->move->fence_count &&
+        json_object_set_new(move, "fences", fences_report(building->journal, building->move)))
+        return rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
     if (json_object_set_new(move, "begun", stamp_json(building->begun_us)) ||
         json_object_set_new(move, "ended", stamp_json(building->ended_us)) ||
         json_object_set_new(move, "resumes", json_integer((json_int_t)resumes)) ||

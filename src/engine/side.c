@@ -145,6 +145,8 @@ static enum rh_status stream_read(struct stream *stream)
     const bool keys_only = stream->flags & RH_SCAN_KEYS_ONLY;
     struct move_run *move = stream->move;
     stream->at = 0;
+    if (!fences_tick(move->engine))
+        return fences_hold(move->engine, stream->ctx->err);
     enum rh_status status = side_scan_next(stream->side, stream->ctx, stream->scan, engine_batch_bytes(move),
                                            keys_only ? KEYS_BATCH_RECORDS : BATCH_RECORDS, stream->batch);
     stream->ended = status == RH_END;

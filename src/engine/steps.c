@@ -18,7 +18,7 @@ static enum rh_status do_patiently(struct move_run *move, step_do *run, struct r
         move->note[0] = '\0';
         enum rh_status status = lost ? sides_reconnect(move, &why) : RH_OK;
         if (status == RH_OK)
-            status = run(move, &why);
+            status = fences_tick(move->engine) ? run(move, &why) : fences_hold(move->engine, &why);
         const struct rh_ctx ctx = engine_ctx(move->engine, &why);
         lost = rh_failed(status) && why.retry == RH_RETRY_RECONNECT;
         if (!lost || rh_clock_us() >= give_up_us || rh_ctx_check(&ctx) != RH_OK) {
@@ -101,6 +101,8 @@ static enum rh_status do_survey(struct move_run *move, struct rh_error *err)
 {
     survey_done(&move->survey);
     enum rh_status status = survey_run(move, &move->survey, err);
+    if (status == RH_OK)
+        status = prove_check(move, false, false, err);
     return status == RH_OK ? check_verdict(move, err) : status;
 }
 
@@ -162,6 +164,12 @@ static enum rh_status do_verify(struct move_run *move, struct rh_error *err)
     return status == RH_OK ? fact_put(move, "verified", "yes", err) : status;
 }
 
+/* Whether the destination's keys open the data that the plan names; a pipe can't be read back. */
+static enum rh_status do_prove(struct move_run *move, struct rh_error *err)
+{
+    return one_pass(move) ? RH_OK : prove_run(move, err);
+}
+
 /* Facts of both sides, and what stands in the way. */
 static enum rh_status look_at_sides(struct move_run *move, bool resuming, struct rh_error *err)
 {
@@ -191,7 +199,8 @@ static enum rh_status end_rollback(struct move_run *move, struct rh_error *err)
 /* Whether the pass under way can be gone on with; one whose copy doesn't count any more is taken back here. */
 static enum rh_status resume(struct move_run *move, bool *ret_resumed, struct rh_error *err)
 {
-    bool verified = false, start_over = one_pass(move);
+    /* what was copied under an epoch that is over doesn't count */
+    bool verified = false, start_over = one_pass(move) || move->plan->fence_count > 0;
     *ret_resumed = false;
     enum rh_status status = start_over ? RH_OK : step_done(move, "verify", &verified, err);
     if (status == RH_OK && !start_over && (!verified || fact_is(move, "recovered", "yes")))
@@ -226,6 +235,8 @@ static enum rh_status begin(struct move_run *move, struct rh_error *err)
                           : move->source.facts.one_pass    ? "source"
                                                            : "",
                           err);
+    if (status == RH_OK)
+        status = fences_journal(move, err);
     if (status == RH_OK)
         status = rh_journal_step_begun(move->engine->journal, move->plan->name, "survey", begun_utc_us, err);
     if (status == RH_OK)
@@ -262,6 +273,8 @@ static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
         status = step_done(move, "survey", &surveyed, err);
     if (status == RH_OK)
         status = look_at_sides(move, surveyed, err);
+    if (status == RH_OK)
+        status = fences_settle(move, err);
     if (status == RH_OK && (under_way || fact_is(move, "state", STATE_COMPLETE)))
         status = places_check(move, err);
     if (status == RH_OK && surveyed)
@@ -299,12 +312,16 @@ static enum rh_status phase_copy(struct move_run *move, struct rh_error *err)
 
 static enum rh_status phase_verify(struct move_run *move, struct rh_error *err)
 {
-    return step(move, "verify", do_verify, err);
+    enum rh_status status = step(move, "verify", do_verify, err);
+    return status == RH_OK && prove_folder_count(move) ? step(move, "prove", do_prove, err) : status;
 }
 
 static enum rh_status phase_unmark(struct move_run *move, struct rh_error *err)
 {
-    enum rh_status status = step(move, "unmark", markers_drop, err);
+    /* every byte was read and written under one epoch, or nothing counts */
+    enum rh_status status = fences_hold(move->engine, err);
+    if (status == RH_OK)
+        status = step(move, "unmark", markers_drop, err);
     return status == RH_OK ? pass_state_set(move, STATE_COMPLETE, err) : status;
 }
 
@@ -369,7 +386,7 @@ static enum rh_status run_phases(struct rh_engine *engine, bool again, struct rh
         if (engine->move_count > 1 && failed < engine->move_count)
             rh_error_prepend(err, "move '%s'", engine->moves[failed].plan->name);
         /* what fails while a pass begins has written nothing: an earlier run's work stays as it is */
-        if (phase > 0 && is_permanent(status)) {
+        if (phase > 0 && is_permanent(status) && !engine->fences.broken) {
             status = go_back_after(engine, err);
             note_failed(engine, status);
         }
@@ -385,10 +402,13 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
         status = command_begin(engine, "run", err);
     if (status != RH_OK)
         return status;
+    status = fences_close(engine, err);
+    if (status != RH_OK)
+        return command_end(engine, "run", status, err);
     const bool again = all_complete(engine);
     if (again && !engine->args.overwrite_initialised)
         status = run_complete(engine, err);
     else
         status = run_phases(engine, again, err);
-    return command_end(engine, "run", status, err);
+    return command_end(engine, "run", fences_open(engine, status, err), err);
 }

@@ -56,9 +56,13 @@ enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err)
         enum rh_status status = rh_digest_key_new(&move->digest, err);
         if (status == RH_OK)
             status = check_sides(move, standing != NULL, err);
+        if (status == RH_OK)
+            status = fences_check(move, err);
         if (status == RH_OK && standing) {
             check_say(move, NULL, RH_FINDING_FACT, "standing", (struct rh_bytes){0}, "%s", standing);
             status = places_check(move, err);
+            if (status == RH_OK)
+                status = prove_check(move, fact_is(move, "state", STATE_COMPLETE), true, err);
         } else if (status == RH_OK && move->source.facts.exists != RH_NO && !same_store(move)) {
             status = survey_run(move, &survey, err);
             if (status == RH_OK) {
@@ -70,6 +74,7 @@ enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err)
                     check_say(move, &move->source, RH_FINDING_WARNING, "empty", (struct rh_bytes){0},
                               "the source holds no records: is it the right place?");
                 survey_done(&survey);
+                status = prove_check(move, false, true, err);
             }
         }
         if (status != RH_OK)
@@ -180,7 +185,9 @@ static enum rh_status verify_move(struct move_run *move, bool repair, struct rh_
               (unsigned long long)result.differing, (unsigned long long)result.extras,
               (unsigned long long)result.mended, (unsigned long long)result.left);
     status = verify_judge(move, &result, err);
-    return status == RH_OK ? fact_put(move, "verified", "yes", err) : status;
+    if (status == RH_OK)
+        status = fact_put(move, "verified", "yes", err);
+    return status == RH_OK && prove_folder_count(move) ? prove_run(move, err) : status;
 }
 
 enum rh_status verify_all(struct rh_engine *engine, bool repair, struct rh_error *err)
@@ -206,7 +213,11 @@ enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh
         status = command_begin(engine, command, err);
     if (status != RH_OK)
         return status;
-    return command_end(engine, command, verify_all(engine, repair, err), err);
+    /* comparing needs no pause; mending writes to the destination */
+    status = repair ? fences_close(engine, err) : RH_OK;
+    if (status == RH_OK)
+        status = verify_all(engine, repair, err);
+    return command_end(engine, command, fences_open(engine, status, err), err);
 }
 
 /* Going back writes to the destination alone; a source that can't be reached doesn't stand in the way. */
@@ -269,10 +280,11 @@ enum rh_status rh_engine_rollback(struct rh_engine *engine, struct rh_error *err
         status = command_begin(engine, "rollback", err);
     if (status != RH_OK)
         return status;
+    status = fences_close(engine, err);
     /* last moved, first undone */
     for (size_t i = engine->move_count; status == RH_OK && i-- > 0;)
         status = rollback_move(&engine->moves[i], err);
-    return command_end(engine, "rollback", status, err);
+    return command_end(engine, "rollback", fences_open(engine, status, err), err);
 }
 
 /* Clears our markers of one move and says what stands. */
@@ -311,9 +323,14 @@ enum rh_status rh_engine_recover(struct rh_engine *engine, struct rh_error *err)
         status = command_begin(engine, "recover", err);
     if (status != RH_OK)
         return status;
+    /* a server comes before what stands in a store */
+    struct rh_error fence = {0};
+    const enum rh_status opened = fences_recover(engine, &fence);
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = recover_move(&engine->moves[i], err);
-    return command_end(engine, "recover", status, err);
+    if (status == RH_OK && opened != RH_OK && err)
+        *err = fence;
+    return command_end(engine, "recover", status == RH_OK ? opened : status, err);
 }
 
 /* Journals that the way back is given up, and what stands at the destination then. */

@@ -314,7 +314,11 @@ static enum rh_status commit_unit(struct move_run *move, struct rh_error *err)
         status = save(move, err);
     enum rh_commit commit = RH_COMMIT_NOT_DONE;
     if (status == RH_OK)
+        status = fences_hold(move->engine, err);
+    if (status == RH_OK)
         status = side_status(side, err, side->store->driver->write->commit(&ctx, move->whole, &commit));
+    if (status == RH_OK)
+        status = fences_hold(move->engine, err);
     return status == RH_OK ? journal_landed(move, rh_buf_bytes(&stamp), err) : status;
 }
 

@@ -448,7 +448,34 @@ static const char *conflict_words(const char *policy)
 
 static const char *mode_words(const char *mode)
 {
-    return is(mode, "offline") ? "offline, nobody writes to the source meanwhile" : mode;
+    return is(mode, "offline")  ? "offline, nobody writes to the source meanwhile"
+           : is(mode, "paused") ? "paused, the servers' writers were held back meanwhile"
+                                : mode;
+}
+
+/* The servers whose writers were held back, and for how long. */
+static void put_fences(struct html *html, const json_t *fences)
+{
+    size_t i;
+    json_t *fence;
+    char words[64];
+    if (json_array_size(fences) == 0)
+        return;
+    html_mark(html, "<div class=\"card\"><h3>Servers that were paused</h3><dl>");
+    json_array_foreach(fences, i, fence)
+    {
+        const json_t *pause = json_object_get(fence, "pause_ms");
+        put_pair(html, "Server", "code", member_text(fence, "address"));
+        if (json_is_number(pause)) {
+            snprintf(words, sizeof words, "%.0f ms", json_number_value(pause));
+            put_pair(html, "Paused for", "", words);
+        }
+        if (json_is_true(json_object_get(fence, "to_open")))
+            put_pair(html, "Now", "", "closed still, or not known to be open again");
+        put_pair(html, "Opened by", "", member_text(fence, "opened_by"));
+        put_pair(html, "Would have been opened by", "", member_text(fence, "protection"));
+    }
+    html_mark(html, "</dl></div>");
 }
 
 void page_move(struct page *page, const json_t *move, size_t number)
@@ -468,6 +495,7 @@ void page_move(struct page *page, const json_t *move, size_t number)
     html_textf(html, ". Mode: %s. The plan's rule: %s.", mode_words(member_text(move, "mode")),
                conflict_words(member_text(move, "on_conflict")));
     html_mark(html, "</p>");
+    put_fences(html, json_object_get(move, "fences"));
     put_digests(html, move);
     put_counts(html, json_object_get(move, "counts"));
     html_mark(html, "<div class=\"card\"><h3>What was not moved</h3>");

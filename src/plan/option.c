@@ -93,6 +93,19 @@ const char *rh_options_text(const struct rh_options *options, const char *name)
     return known_value(options, name)->text;
 }
 
+size_t rh_options_count(const struct rh_options *options, const char *name)
+{
+    const struct rh_option_value *value = known_value(options, name);
+    return value->set ? 1 + value->more_count : 0;
+}
+
+const char *rh_options_text_at(const struct rh_options *options, const char *name, size_t index)
+{
+    const struct rh_option_value *value = known_value(options, name);
+    assert(index <= value->more_count);
+    return index == 0 ? value->text : value->more[index - 1];
+}
+
 bool rh_options_bool(const struct rh_options *options, const char *name)
 {
     return known_value(options, name)->number != 0;
@@ -353,6 +366,9 @@ rh_options_new(const struct rh_option *table, const char *place, struct rh_optio
 /* Drops what a value holds. */
 static void value_clear(struct rh_option_value *value)
 {
+    for (size_t i = 0; i < value->more_count; i++)
+        free(value->more[i]);
+    free(value->more);
     free(value->text);
     free(value->place);
     rh_secret_free(value->secret);
@@ -384,13 +400,26 @@ static enum rh_status slot(struct rh_options *options,
         return rh_surely_failed(
             rh_option_unknown(options->table, name, place, NULL, options->command_line ? "--" : "", err));
     const struct rh_option *option = &options->table[value - options->values];
-    if (value->given && option->type != RH_OPT_IGNORED) {
+    if (value->given && option->type != RH_OPT_IGNORED && !(option->flags & RH_OPT_MANY)) {
         bool known = value->place && value->place[0];
         return rh_fail(err, wrong(options), "%s%s%s is given twice%s%s", place, colon(place),
                        option_label(options, option).text, known ? ", first at " : "", known ? value->place : "");
     }
     *ret_option = option;
     *ret_value = value;
+    return RH_OK;
+}
+
+/* One more text of an option that may have many; takes it. */
+static enum rh_status add_text(struct rh_option_value *value, char *text, struct rh_error *err)
+{
+    char **more = reallocarray(value->more, value->more_count + 1, sizeof *more);
+    if (!more) {
+        free(text);
+        return rh_fail_memory(err);
+    }
+    value->more = more;
+    value->more[value->more_count++] = text;
     return RH_OK;
 }
 
@@ -405,6 +434,8 @@ enum rh_status rh_options_set(
         status = take_value(options, option, value, place, &fresh, err);
     if (status != RH_OK)
         return status;
+    if (option->flags & RH_OPT_MANY && old->given)
+        return add_text(old, fresh.text, err);
     fresh.place = strdup(place);
     if (!fresh.place) {
         value_clear(&fresh);

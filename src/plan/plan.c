@@ -83,6 +83,11 @@ static const struct rh_option move_table[] = {
      .initial = "both",
      .choices = marker_names,
      .help = "none: no marker on a source that may only be read"},
+    {.name = "datadir",
+     .type = RH_OPT_PATH,
+     .flags = RH_OPT_MANY,
+     .value_name = "DIR",
+     .help = "a MySQL server's data folder that the destination's keys have to open; keyrings only, may be a list"},
     {.name = "source",
      .type = RH_OPT_BLOCK,
      .flags = RH_OPT_REQUIRED,
@@ -371,8 +376,12 @@ check_models(const struct rh_plan_loader *loader, const struct rh_move *move, st
         [RH_MODEL_REDIS] = "Redis database", [RH_MODEL_TREE] = "file tree"};
     const struct rh_driver *source = move->source.driver, *destination = move->destination.driver;
     assert(source && destination);
-    if (source->model == destination->model)
-        return RH_OK;
+    if (source->model == destination->model) {
+        if (source->model == RH_MODEL_KEYRING || !rh_options_given(move->options, "datadir"))
+            return RH_OK;
+        return rh_fail(loader->err, RH_E_PLAN, "%s: option 'datadir' is for keyrings, and \"%s\" is a %s",
+                       rh_options_place(move->options, "datadir"), source->name, models[source->model]);
+    }
     return rh_plan_fail(loader, place,
                         "source \"%s\" is a %s, destination \"%s\" is a %s: nothing can be moved between them",
                         source->name, models[source->model], destination->name, models[destination->model]);

@@ -147,6 +147,21 @@ fill_block(struct rh_plan_loader *loader, struct rh_options *options, const stru
     return rh_plan_fill(loader, block, member->value, inner, NULL);
 }
 
+/* A list for an option that may have many values: each item is one. */
+static enum rh_status
+fill_many(struct rh_plan_loader *loader, struct rh_options *options, const struct rh_member *member, const char *place)
+{
+    const struct rh_node *list = member->value;
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < list->item_count; i++) {
+        if (list->items[i]->kind != RH_NODE_TEXT)
+            return rh_plan_fail(loader, list->items[i]->place, "option '%s' takes a text or a list of texts",
+                                member->name);
+        status = rh_options_set(options, member->name, list->items[i]->text, place, loader->err);
+    }
+    return status;
+}
+
 /* One member of a block. */
 static enum rh_status
 fill_member(struct rh_plan_loader *loader, struct rh_options *options, const struct rh_member *member, const char *what)
@@ -159,6 +174,8 @@ fill_member(struct rh_plan_loader *loader, struct rh_options *options, const str
         return rh_options_set(options, member->name, rh_bytes_text(""), place.text, loader->err);
     if (member->value->kind == RH_NODE_OBJECT)
         return fill_block(loader, options, member, what);
+    if (member->value->kind == RH_NODE_LIST && option->flags & RH_OPT_MANY)
+        return fill_many(loader, options, member, place.text);
     if (member->value->kind == RH_NODE_LIST && option->type != RH_OPT_TEXT && option->type != RH_OPT_SECRET)
         return rh_plan_fail(loader, member->place, "option '%s' takes one value, not a list", option->name);
     rh_auto_buf struct rh_buf value = RH_BUF_INIT;

@@ -60,6 +60,12 @@ class KeyringServer(Server):
         return pathlib.Path(self.env["MYSQL_DATA"])
 
     @property
+    def pid(self):
+        """Of the server that runs now."""
+        lines = pathlib.Path(self.dir, "env").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("MYSQL_PID=")).partition("=")[2])
+
+    @property
     def log(self):
         return pathlib.Path(self.env["MYSQL_LOG"]).read_text(encoding="utf-8", errors="replace")
 

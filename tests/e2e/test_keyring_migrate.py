@@ -224,4 +224,3 @@ def test_the_server_starts_on_what_went_all_ways(keyring_server, migrate, tmp_pa
     assert (keyring_server.rows(), keyring_server.keys()) == (rows, keys)
     keyring_server.rotate()
     assert keyring_server.rows() == rows
-    keyring_server.use(place)  # for the tests that come after this one

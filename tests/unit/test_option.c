@@ -20,19 +20,20 @@ static const struct rh_option tls_table[] = {
 };
 
 static const struct rh_option table[] = {
-    {.name = "path",      .type = RH_OPT_PATH, .help = "a path"},
-    {.name = "text",   .type = RH_OPT_TEXT, .initial = "none", .env = text_env, .help = "a text"},
-    {.name = "flag",      .type = RH_OPT_BOOL, .help = "a flag"},
-    {.name = "count",  .type = RH_OPT_INT, .min = 1, .max = 64, .initial = "10", .help = "a number"},
-    {.name = "any",   .type = RH_OPT_INT, .help = "any number"},
-    {.name = "wait",      .type = RH_OPT_DURATION, .initial = "5s", .help = "a duration"},
-    {.name = "memory",   .type = RH_OPT_SIZE, .help = "a size"},
-    {.name = "colour",     .type = RH_OPT_CHOICE, .choices = colours, .help = "a choice"},
-    {.name = "password",           .type = RH_OPT_SECRET, .env = secret_env, .help = "a secret"},
-    {.name = "tls",    .type = RH_OPT_BLOCK, .block = tls_table, .help = "a block"},
-    {.name = "old",                   .type = RH_OPT_IGNORED, .help = "dropped"},
-    {.name = "hidden",.type = RH_OPT_TEXT, .flags = RH_OPT_HIDDEN, .help = "not shown"},
-    {0                  },
+    {.name = "path",           .type = RH_OPT_PATH, .help = "a path"},
+    {.name = "text",        .type = RH_OPT_TEXT, .initial = "none", .env = text_env, .help = "a text"},
+    {.name = "flag",           .type = RH_OPT_BOOL, .help = "a flag"},
+    {.name = "count",       .type = RH_OPT_INT, .min = 1, .max = 64, .initial = "10", .help = "a number"},
+    {.name = "any",        .type = RH_OPT_INT, .help = "any number"},
+    {.name = "wait",           .type = RH_OPT_DURATION, .initial = "5s", .help = "a duration"},
+    {.name = "memory",        .type = RH_OPT_SIZE, .help = "a size"},
+    {.name = "colour",          .type = RH_OPT_CHOICE, .choices = colours, .help = "a choice"},
+    {.name = "password",                .type = RH_OPT_SECRET, .env = secret_env, .help = "a secret"},
+    {.name = "tls",         .type = RH_OPT_BLOCK, .block = tls_table, .help = "a block"},
+    {.name = "old",                        .type = RH_OPT_IGNORED, .help = "dropped"},
+    {.name = "folder",.type = RH_OPT_PATH, .flags = RH_OPT_MANY, .initial = "/initial", .help = "several paths"},
+    {.name = "hidden",                        .type = RH_OPT_TEXT, .flags = RH_OPT_HIDDEN, .help = "not shown"},
+    {0},
 };
 
 static int set_up(void **state)
@@ -53,6 +54,33 @@ static void set(struct rh_options *options, const char *name, const char *value)
     struct rh_error err = {0};
     if (rh_options_set(options, name, rh_bytes_text(value), "p:2:3", &err) != RH_OK)
         fail_msg("%s = '%s': %s", name, value, err.text);
+}
+
+static void test_many(void **state)
+{
+    (void)state;
+    struct rh_options *options = fresh();
+    assert_int_equal(rh_options_count(options, "path"), 0);
+    assert_int_equal(rh_options_count(options, "folder"), 1); /* the default, which gives way */
+    set(options, "folder", "/one");
+    assert_int_equal(rh_options_count(options, "folder"), 1);
+    set(options, "folder", "/two");
+    set(options, "folder", "/three");
+    assert_int_equal(rh_options_count(options, "folder"), 3);
+    assert_string_equal(rh_options_text(options, "folder"), "/one");
+    assert_string_equal(rh_options_text_at(options, "folder", 0), "/one");
+    assert_string_equal(rh_options_text_at(options, "folder", 1), "/two");
+    assert_string_equal(rh_options_text_at(options, "folder", 2), "/three");
+    struct rh_error err = {0};
+    assert_int_equal(rh_options_set(options, "folder", rh_bytes_text(""), "p:3:4", &err), RH_E_PLAN);
+    assert_int_equal(rh_options_count(options, "folder"), 3);
+    rh_options_free(options);
+    char program[] = "program", name[] = "--folder", first[] = "/a", second[] = "--folder=/b";
+    char *argv[] = {program, name, first, second, NULL};
+    assert_int_equal(rh_options_from_argv(table, 4, argv, &options, &err), RH_OK);
+    assert_int_equal(rh_options_count(options, "folder"), 2);
+    assert_string_equal(rh_options_text_at(options, "folder", 1), "/b");
+    rh_options_free(options);
 }
 
 static void test_defaults(void **state)
@@ -429,7 +457,7 @@ int main(void)
         cmocka_unit_test_setup(test_environment, set_up), cmocka_unit_test_setup(test_required, set_up),
         cmocka_unit_test_setup(test_argv, set_up),        cmocka_unit_test_setup(test_argv_dashes, set_up),
         cmocka_unit_test_setup(test_argv_bad, set_up),    cmocka_unit_test_setup(test_argv_secret, set_up),
-        cmocka_unit_test_setup(test_help, set_up),
+        cmocka_unit_test_setup(test_help, set_up),        cmocka_unit_test_setup(test_many, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

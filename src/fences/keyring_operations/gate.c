@@ -86,22 +86,26 @@ enum rh_status ko_snapshot(
         return status;
     const bool known = state_read(state_text, &state) && strcmp(state.uuid, fence->uuid) == 0;
     fence->before_on = view.on || (known && state.before_on && is_ours(fence, &view, epoch));
+    /* what takes time is done before the pause begins; a timer that finds nothing to open goes by itself */
+    status = ko_run(fence, ctx->err, "setting the lease", "SET SESSION wait_timeout = %lld",
+                    (long long)((fence->lease_us + 999999) / 1000000));
+    if (!status && fence->before_on && !fence->no_timer)
+        status = ko_timer_make(fence, ctx->err);
+    if (status)
+        return status;
     rh_buf_clear(ret_state);
     return rh_buf_format(ret_state, ctx->err, "server=%s thread=%lu before=%s", fence->uuid, fence->thread,
                          fence->before_on ? "ON" : "OFF");
 }
 
-enum rh_status ko_close(struct rh_ctx *ctx, struct rh_fence *base, int64_t lease_us, struct rh_buf *ret_epoch)
+enum rh_status ko_close(struct rh_ctx *ctx, struct rh_fence *base, struct rh_buf *ret_epoch)
 {
     struct ko_fence *fence = (struct ko_fence *)base;
     struct rh_error *err = ctx->err;
     struct ko_view view;
-    const int64_t seconds = (lease_us + 999999) / 1000000;
-    enum rh_status status = ko_run(fence, err, "setting the lease", "SET SESSION wait_timeout = %lld",
-                                   (long long)(seconds < 1 ? 1 : seconds));
-    if (!status && fence->before_on)
-        status = ko_timer_make(fence, err);
-    if (!status && fence->before_on)
+    enum rh_status status = RH_OK;
+    base->closed_us = rh_clock_us();
+    if (fence->before_on)
         status = ko_run(fence, err, "closing", "SET GLOBAL keyring_operations = OFF");
     if (!status)
         status = ko_look(fence, &view, err);
@@ -197,6 +201,7 @@ static enum rh_status put_back(struct ko_fence *fence,
     if (!state->before_on || !is_ours(fence, &view, epoch))
         return RH_OK;
     status = ko_run(fence, err, "opening", "SET GLOBAL keyring_operations = ON");
+    fence->base.opened_us = rh_clock_us();
     if (!status)
         *ret_outcome = RH_FENCE_OPENED;
     return status;

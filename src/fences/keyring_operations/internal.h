@@ -33,6 +33,7 @@ struct ko_fence {
     unsigned long thread;
     bool holds;     /* this connection has the lock */
     bool before_on; /* what stood before us, from the snapshot */
+    bool no_timer;  /* facts have told why */
     char epoch[40]; /* of our closing; empty: not closed */
 };
 
@@ -80,7 +81,7 @@ enum rh_status ko_timer_drop(struct ko_fence *fence, struct rh_error *err) RH_MU
 /* --- gate.c --- */
 enum rh_status
 ko_snapshot(struct rh_ctx *ctx, struct rh_fence *base, const char *state, const char *epoch, struct rh_buf *ret_state);
-enum rh_status ko_close(struct rh_ctx *ctx, struct rh_fence *base, int64_t lease_us, struct rh_buf *ret_epoch);
+enum rh_status ko_close(struct rh_ctx *ctx, struct rh_fence *base, struct rh_buf *ret_epoch);
 enum rh_status ko_renew(struct rh_ctx *ctx, struct rh_fence *base);
 enum rh_status ko_probe(struct rh_ctx *ctx,
                         struct rh_fence *base,

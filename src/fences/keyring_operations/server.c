@@ -279,6 +279,7 @@ enum rh_status ko_facts(struct rh_ctx *ctx, struct rh_fence *base, struct rh_fen
     if (status)
         return status;
     facts.closed = !view.on;
+    fence->no_timer = facts.no_timer[0] != '\0';
     take_loaded(fence, facts.loaded, sizeof facts.loaded);
     snprintf(facts.address, sizeof facts.address, "%s", fence->address);
     snprintf(facts.identity, sizeof facts.identity, "%s", fence->uuid);

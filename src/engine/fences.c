@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Closing, renewing and opening fences; see fences.h. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+enum { RENEWALS = 5 };                         /* in the time of a lease */
+#define OPEN_LIMIT_US (5 * INT64_C(1000000))   /* how long opening is tried here; the guardian goes on */
+#define SETTLE_LIMIT_US (5 * INT64_C(1000000)) /* how long the source may take to stand still */
+#define SETTLE_PAUSE_US (5 * INT64_C(1000))    /* between two looks at it */
+#define GUARDIAN_LOOK_US (100 * INT64_C(1000)) /* between two looks at the guardian */
+
+/* --- life --- */
+
+enum rh_status fences_start(struct rh_engine *engine, struct rh_error *err)
+{
+    struct fences *fences = &engine->fences;
+    fences->main = pthread_self();
+    for (size_t i = 0; i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        for (size_t j = 0; j < move->plan->fence_count; j++) {
+            if (fences->count == FENCES_MOST)
+                return rh_fail(err, RH_E_PLAN, "more than %d fences in one plan", FENCES_MOST);
+            const struct rh_fence_block *block = &move->plan->fences[j];
+            fences->runs[fences->count++] = (struct fence_run){.move = move, .block = block, .number = j};
+            if (fences->lease_us == 0 || block->lease_us < fences->lease_us)
+                fences->lease_us = block->lease_us;
+        }
+    }
+    if (fences->count == 0 || !engine->args.guarded)
+        return RH_OK;
+    return guardian_start(engine, &fences->guardian, err);
+}
+
+void fences_stop(struct rh_engine *engine)
+{
+    struct fences *fences = &engine->fences;
+    bool armed = false;
+    for (size_t i = 0; i < fences->count; i++) {
+        struct fence_run *run = &fences->runs[i];
+        armed = armed || run->closed;
+        if (run->fence)
+            run->block->driver->free(run->fence);
+        rh_buf_done(&run->state);
+        rh_buf_done(&run->epoch);
+    }
+    guardian_stop(fences->guardian, armed);
+    *fences = (struct fences){.count = 0};
+}
+
+/* A fence's failure is one of the source's: that is what is held back. */
+static enum rh_status fence_status(struct rh_error *err, enum rh_status status)
+{
+    if (rh_failed(status) && err && err->side == RH_SIDE_NONE)
+        err->side = RH_SIDE_SOURCE;
+    return status;
+}
+
+/* The connection, and what the server is. */
+static enum rh_status fence_look(struct fence_run *run, struct rh_error *err)
+{
+    const struct rh_fence_driver *driver = run->block->driver;
+    struct rh_ctx ctx = engine_ctx(run->move->engine, err);
+    enum rh_status status = run->fence ? RH_OK : driver->new (&ctx, run->block->options, &run->fence);
+    if (status == RH_OK)
+        status = driver->connect(&ctx, run->fence);
+    if (status == RH_OK)
+        status = driver->facts(&ctx, run->fence, &run->facts);
+    return fence_status(err, status);
+}
+
+/* One server has one fence: the second closing would wait for the first. */
+static enum rh_status refuse_twice(const struct fences *fences, size_t index, struct rh_error *err)
+{
+    const struct fence_run *run = &fences->runs[index];
+    for (size_t i = 0; i < index; i++)
+        if (fences->runs[i].block->driver == run->block->driver &&
+            strcmp(fences->runs[i].facts.identity, run->facts.identity) == 0) {
+            rh_fail(err, RH_E_REFUSED, "%s: the server '%s' has a fence already, at %s", run->block->place,
+                    run->facts.address, fences->runs[i].block->place);
+            rh_error_hint(err, "name each server once; moves of one server's keystores belong to plans of their own");
+            return RH_E_REFUSED;
+        }
+    return RH_OK;
+}
+
+enum rh_status fences_check(struct move_run *move, struct rh_error *err)
+{
+    struct fences *fences = &move->engine->fences;
+    for (size_t i = 0; i < fences->count; i++) {
+        struct fence_run *run = &fences->runs[i];
+        struct rh_error why = {0};
+        if (run->move != move)
+            continue;
+        enum rh_status status = fence_look(run, &why);
+        if (status == RH_OK)
+            status = refuse_twice(fences, i, &why);
+        if (status == RH_OK)
+            fence_say_facts(run);
+        else if (status == RH_E_MEMORY || status == RH_E_CANCELLED)
+            return rh_fail(err, status, "%s", why.text);
+        else
+            check_problem(run->move, &run->move->source, status, "fence", (struct rh_bytes){0}, why.hint, "%s",
+                          why.text);
+    }
+    return RH_OK;
+}
+
+/* --- closing --- */
+
+/* Says what became of a closing by an earlier process, which the journal still holds for unfinished. */
+static enum rh_status
+say_before(struct fence_run *run, struct rh_buf *state, struct rh_buf *epoch, struct rh_error *err)
+{
+    struct rh_ctx ctx = engine_ctx(run->move->engine, err);
+    enum rh_fence_outcome outcome;
+    fence_say_guardian(run);
+    enum rh_status status = fact_get(run->move, fence_fact(run->number, "state").name, state, err);
+    if (status == RH_NOT_FOUND)
+        return RH_OK;
+    if (status == RH_OK)
+        status = fact_get(run->move, fence_fact(run->number, "epoch").name, epoch, err);
+    if (status == RH_NOT_FOUND)
+        status = RH_OK;
+    if (status == RH_OK)
+        status = fence_status(
+            err, run->block->driver->probe(&ctx, run->fence, rh_buf_cstr(state), rh_buf_cstr(epoch), &outcome));
+    if (status == RH_OK)
+        check_say(run->move, NULL, RH_FINDING_WARNING, "fence-before", (struct rh_bytes){0},
+                  "the run before was cut off with the fence '%s' closed, which %s", run->facts.address,
+                  fence_outcome_words(outcome));
+    return status;
+}
+
+/* Closes one fence: intent, guardian, closing, epoch. */
+static enum rh_status close_one(struct fences *fences, size_t index, struct rh_error *err)
+{
+    struct fence_run *run = &fences->runs[index];
+    const struct rh_fence_driver *driver = run->block->driver;
+    struct rh_ctx ctx = engine_ctx(run->move->engine, err);
+    rh_auto_buf struct rh_buf state = RH_BUF_INIT, epoch = RH_BUF_INIT;
+    enum rh_status status = say_before(run, &state, &epoch, err);
+    if (status == RH_OK)
+        status = fence_status(
+            err, driver->snapshot(&ctx, run->fence, rh_buf_cstr(&state), rh_buf_cstr(&epoch), &run->state));
+    if (status == RH_OK)
+        status = fence_put_intent(run, err);
+    if (status == RH_OK)
+        status = guardian_watch(fences->guardian, index, rh_buf_cstr(&run->state), err);
+    if (status != RH_OK)
+        return status;
+    rh_crash_point("fence");
+    rh_buf_clear(&run->epoch);
+    run->closed = true;
+    run->closed_us = rh_clock_us();
+    run->closed_utc_us = rh_utc_us();
+    status = fence_status(err, driver->close(&ctx, run->fence, &run->epoch));
+    rh_crash_point("fence");
+    if (status == RH_OK)
+        status = guardian_note(fences->guardian, index, rh_buf_cstr(&run->epoch), run->closed_utc_us, err);
+    return status == RH_OK ? fence_put_epoch(run, err) : status;
+}
+
+/* Looks at all, with the guardian beside. */
+static enum rh_status look_at_all(struct fences *fences, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < fences->count; i++) {
+        status = fence_look(&fences->runs[i], err);
+        if (status == RH_OK)
+            status = refuse_twice(fences, i, err);
+        if (status == RH_OK)
+            fence_say_facts(&fences->runs[i]);
+    }
+    return status == RH_OK ? guardian_arm(fences->guardian, rh_journal_name(fences->runs[0].move->engine->journal), err)
+                           : status;
+}
+
+/* The step "close" or "open" of every move that has fences. */
+static enum rh_status step_of_moves(
+    struct rh_engine *engine, const char *step, enum rh_step_outcome outcome, const char *note, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        const struct rh_move *plan = engine->moves[i].plan;
+        if (plan->fence_count == 0)
+            continue;
+        status = outcome == RH_STEP_INTENT
+                     ? rh_journal_step_intent(engine->journal, plan->name, step, err)
+                     : rh_journal_step_outcome(engine->journal, plan->name, step, outcome, note, err);
+    }
+    return status;
+}
+
+enum rh_status fences_close(struct rh_engine *engine, struct rh_error *err)
+{
+    struct fences *fences = &engine->fences;
+    if (fences->count == 0)
+        return RH_OK;
+    fences->broken = false;
+    const int64_t begun_us = rh_clock_us();
+    enum rh_status status = look_at_all(fences, err);
+    for (size_t i = 0; status == RH_OK && i < fences->count; i++)
+        status = close_one(fences, i, err);
+    fences->renewed_us = begun_us;
+    fences->closed = status == RH_OK;
+    rh_crash_point("fence");
+    return status == RH_OK ? RH_OK : fences_open(engine, status, err);
+}
+
+enum rh_status fences_journal(struct move_run *move, struct rh_error *err)
+{
+    const struct fences *fences = &move->engine->fences;
+    struct rh_journal *journal = move->engine->journal;
+    if (!fences->closed || move->plan->fence_count == 0)
+        return RH_OK;
+    int64_t begun_utc_us = 0;
+    for (size_t i = 0; i < fences->count && begun_utc_us == 0; i++)
+        if (fences->runs[i].move == move)
+            begun_utc_us = fences->runs[i].closed_utc_us;
+    enum rh_status status = rh_journal_step_begun(journal, move->plan->name, "close", begun_utc_us, err);
+    return status == RH_OK ? rh_journal_step_outcome(journal, move->plan->name, "close", RH_STEP_DONE, "", err)
+                           : status;
+}
+
+/* --- holding --- */
+
+/* From now on nothing that this pass does counts. */
+static enum rh_status fail_epoch(struct fences *fences, const struct rh_error *why, struct rh_error *err)
+{
+    if (!fences->broken) {
+        fences->why = *why;
+        fences->why.retry = RH_RETRY_NEVER;
+        rh_ignore(rh_error_prepend(&fences->why, "a fence didn't hold, so this pass doesn't count and the same command "
+                                                 "begins anew"));
+        if (fences->why.side == RH_SIDE_NONE)
+            fences->why.side = RH_SIDE_SOURCE;
+        rh_log(RH_LOG_WARN, "a fence didn't hold", {"reason", why->text});
+    }
+    fences->broken = true;
+    if (err)
+        *err = fences->why;
+    return fences->why.status;
+}
+
+enum rh_status fences_hold(struct rh_engine *engine, struct rh_error *err)
+{
+    struct fences *fences = &engine->fences;
+    struct rh_error why = {0};
+    struct rh_ctx ctx = {.err = &why}; /* also when a stop was asked for: the epoch is what it is */
+    if (fences->broken) {
+        if (err)
+            *err = fences->why;
+        return fences->why.status;
+    }
+    if (!fences->closed)
+        return RH_OK;
+    enum rh_status status = RH_OK;
+    const int64_t now_us = rh_clock_us();
+    for (size_t i = 0; status == RH_OK && i < fences->count; i++)
+        status = fence_status(&why, fences->runs[i].block->driver->renew(&ctx, fences->runs[i].fence));
+    if (status == RH_OK)
+        status = guardian_beat(fences->guardian, &why);
+    if (status != RH_OK)
+        return fail_epoch(fences, &why, err);
+    fences->renewed_us = now_us;
+    return RH_OK;
+}
+
+bool fences_tick(struct rh_engine *engine)
+{
+    struct fences *fences = &engine->fences;
+    if (!pthread_equal(pthread_self(), fences->main) || !fences->closed)
+        return true;
+    if (!fences->broken && !guardian_alive(fences->guardian)) {
+        struct rh_error why = {0};
+        rh_fail(&why, RH_E_INTERNAL, "the guardian, a process beside this one, has ended");
+        rh_ignore(fail_epoch(fences, &why, NULL)); /* said by who returns it */
+    }
+    if (!fences->broken && rh_clock_us() - fences->renewed_us >= fences->lease_us / RENEWALS)
+        rh_ignore(fences_hold(engine, NULL)); /* as above */
+    return !fences->broken;
+}
+
+/* --- opening --- */
+
+/* Opens one, trying for a while; what can't be opened is left to the guardian. */
+static enum rh_status open_one(struct fences *fences, size_t index, struct rh_error *err)
+{
+    struct fence_run *run = &fences->runs[index];
+    struct rh_engine *engine = run->move->engine;
+    const int64_t until = rh_clock_us() + OPEN_LIMIT_US;
+    enum rh_fence_outcome outcome = RH_FENCE_OPENED;
+    for (;;) {
+        struct rh_error why = {0};
+        struct rh_ctx ctx = {.err = &why}; /* a wish to stop doesn't leave a writer shut out */
+        enum rh_status status =
+            run->block->driver->open(&ctx, run->fence, rh_buf_cstr(&run->state), rh_buf_cstr(&run->epoch), &outcome);
+        if (status == RH_OK)
+            break;
+        if (guardian_alive(fences->guardian))
+            rh_ignore(guardian_beat(fences->guardian, NULL)); /* we aren't frozen */
+        if (rh_clock_us() < until && why.retry != RH_RETRY_NEVER) {
+            rh_sleep_us(100 * 1000);
+            continue;
+        }
+        rh_fail(err, status, "opening the fence '%s' failed: %s", run->facts.address, why.text);
+        rh_error_hint(err,
+                      guardian_alive(fences->guardian)
+                          ? "a guardian process stays and opens it as soon as the server can be reached; by hand, run "
+                            "there: %s"
+                          : "run on that server: %s",
+                      run->facts.statement);
+        if (err)
+            err->side = RH_SIDE_SOURCE;
+        return status;
+    }
+    const int64_t opened_us = run->fence->opened_us ? run->fence->opened_us : rh_clock_us(),
+                  closed_us = run->fence->closed_us ? run->fence->closed_us : run->closed_us,
+                  pause_us = opened_us - closed_us;
+    rh_crash_point("fence");
+    run->closed = false;
+    guardian_forget(fences->guardian, index);
+    check_say(run->move, NULL, RH_FINDING_FACT, "pause", (struct rh_bytes){0}, "%s was paused for %lld ms%s%s",
+              run->facts.address, (long long)(pause_us + 500) / 1000, outcome == RH_FENCE_OPENED ? "" : " at most: it ",
+              outcome == RH_FENCE_OPENED ? "" : fence_outcome_words(outcome));
+    return fence_put_opened(engine->journal, run->move->plan->name, run->number,
+                            outcome == RH_FENCE_OPENED ? "rehome" : fence_outcome_words(outcome), pause_us, err);
+}
+
+enum rh_status fences_open(struct rh_engine *engine, enum rh_status outcome, struct rh_error *err)
+{
+    struct fences *fences = &engine->fences;
+    struct rh_error first = {0};
+    bool any = false;
+    for (size_t i = 0; i < fences->count; i++)
+        any = any || fences->runs[i].closed;
+    fences->closed = false;
+    if (!any)
+        return outcome;
+    enum rh_status status = step_of_moves(engine, "open", RH_STEP_INTENT, "", &first);
+    for (size_t i = 0; i < fences->count; i++) {
+        struct rh_error why = {0};
+        if (!fences->runs[i].closed || open_one(fences, i, &why) == RH_OK)
+            continue;
+        if (status == RH_OK)
+            first = why;
+        status = first.status;
+    }
+    struct rh_error ignored = {0};
+    rh_ignore(step_of_moves(engine, "open", status == RH_OK ? RH_STEP_DONE : RH_STEP_FAILED,
+                            status == RH_OK ? "" : first.text, &ignored)); /* the facts say it, too */
+    if (status == RH_OK || !err)
+        return outcome == RH_OK ? status : outcome;
+    if (outcome == RH_OK) {
+        *err = first;
+        return status;
+    }
+    rh_ignore(rh_error_prepend(err, "%s; and before that", first.text));
+    rh_error_hint(err, "%s", first.hint);
+    return outcome;
+}
+
+/* --- after a crash --- */
+
+/* Opens one that an earlier process left closed. */
+static enum rh_status recover_one(struct fence_run *run, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf state = RH_BUF_INIT, epoch = RH_BUF_INIT;
+    struct rh_ctx ctx = engine_ctx(run->move->engine, err);
+    enum rh_fence_outcome outcome;
+    fence_say_guardian(run);
+    enum rh_status status = fact_get(run->move, fence_fact(run->number, "state").name, &state, err);
+    if (status == RH_NOT_FOUND)
+        return RH_OK;
+    if (status == RH_OK)
+        status = fact_get(run->move, fence_fact(run->number, "epoch").name, &epoch, err);
+    if (status == RH_NOT_FOUND)
+        status = RH_OK;
+    if (status == RH_OK)
+        status = fence_look(run, err);
+    if (status == RH_OK)
+        status = fence_status(
+            err, run->block->driver->open(&ctx, run->fence, rh_buf_cstr(&state), rh_buf_cstr(&epoch), &outcome));
+    if (status == RH_OK && outcome == RH_FENCE_TAKEN)
+        return rh_fail(err, RH_E_LOCKED, "another rehome holds the fence '%s' closed", run->facts.address);
+    if (status != RH_OK)
+        return status;
+    check_say(run->move, NULL, RH_FINDING_FACT, "fence-before", (struct rh_bytes){0},
+              "the run before was cut off with the fence '%s' closed, which %s", run->facts.address,
+              fence_outcome_words(outcome));
+    return fence_put_opened(run->move->engine->journal, run->move->plan->name, run->number,
+                            outcome == RH_FENCE_OPENED ? "recover" : fence_outcome_words(outcome), -1, err);
+}
+
+enum rh_status fences_recover(struct rh_engine *engine, struct rh_error *err)
+{
+    struct fences *fences = &engine->fences;
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; i < fences->count; i++) {
+        struct rh_error why = {0};
+        const enum rh_status one = recover_one(&fences->runs[i], &why);
+        if (one == RH_OK || status != RH_OK)
+            continue;
+        status = one;
+        if (err)
+            *err = why;
+    }
+    return status;
+}
+
+/* --- settling --- */
+
+/* What the source holds now, as a stamp; half a file is a stamp of its own. */
+static enum rh_status source_stamp(struct move_run *move, struct rh_buf *ret_stamp, struct rh_error *err)
+{
+    struct side *side = &move->source;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_buf_clear(ret_stamp);
+    enum rh_status status = whole_of(side)->stamp(&ctx, side->session, ret_stamp);
+    return status == RH_NOT_FOUND ? RH_OK : side_status(side, err, status);
+}
+
+enum rh_status fences_settle(struct move_run *move, struct rh_error *err)
+{
+    /* a store that isn't one file is watched by its digests: A of the copy and B of the comparison */
+    if (!move->engine->fences.closed || !whole_of(&move->source) || !whole_of(&move->source)->stamp)
+        return RH_OK;
+    const int64_t until = rh_clock_us() + SETTLE_LIMIT_US;
+    rh_auto_buf struct rh_buf before = RH_BUF_INIT, now = RH_BUF_INIT;
+    bool have = false;
+    for (;;) {
+        struct rh_error why = {0};
+        enum rh_status status = source_stamp(move, &now, &why);
+        if (status == RH_OK && have && rh_bytes_equal(rh_buf_bytes(&before), rh_buf_bytes(&now)))
+            return RH_OK;
+        if (status != RH_OK && (status != RH_E_CORRUPT || rh_clock_us() > until)) {
+            if (err)
+                *err = why;
+            return status;
+        }
+        if (rh_clock_us() > until) {
+            rh_fail(err, RH_E_MISMATCH, "the source '%s' is still being written after its servers were paused",
+                    move->source.facts.address);
+            rh_error_hint(err, "find out who writes it: a server without a fence in the plan?");
+            if (err)
+                err->side = RH_SIDE_SOURCE;
+            return RH_E_MISMATCH;
+        }
+        have = status == RH_OK;
+        rh_buf_clear(&before);
+        if (have && (status = rh_buf_add(&before, now.data, now.size, err)) != RH_OK)
+            return status;
+        rh_sleep_us(SETTLE_PAUSE_US);
+        if (!fences_tick(move->engine))
+            return fences_hold(move->engine, err);
+    }
+}
