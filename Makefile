@@ -58,6 +58,7 @@ fuzz:
 bench:
 	tools/install-deps check
 	tools/bench --million
+	tools/bench keyring
 
 soak:
 	tools/check soak

@@ -79,6 +79,11 @@ static const struct rh_option options[] = {
     {.name = "ssl-ca", .type = RH_OPT_PATH, .value_name = "FILE", .help = "CA certificates the server's must lead to"},
     {.name = "ssl-cert", .type = RH_OPT_PATH, .value_name = "FILE", .help = "our certificate"},
     {.name = "ssl-key", .type = RH_OPT_PATH, .value_name = "FILE", .help = "the key of our certificate"},
+    {.name = "server-public-key-path", .type = RH_OPT_PATH, .flags = RH_OPT_HIDDEN, .value_name = "FILE",
+     .help = "taken; a password travels under TLS only"},
+    {.name = "get-server-public-key", .type = RH_OPT_BOOL, .flags = RH_OPT_HIDDEN,
+     .help = "taken; a password travels under TLS only"},
+    {.name = "verbose", .type = RH_OPT_BOOL, .letter = 'v', .help = "as --log-level=debug"},
     /* ours */
     {.name = "run-as", .type = RH_OPT_TEXT, .value_name = "NAME",
      .help = "run as this user of the system, among whichever options"},
@@ -119,17 +124,13 @@ static const char *const of_server[] = {
     "keyring-migration-from-component", "keyring-migration-host", "keyring-migration-port",
     "keyring-migration-socket", "keyring-migration-user", "keyring-migration-password", "keyring-file-data",
     "keyring-encrypted-file-data", "keyring-encrypted-file-password", "plugin-dir", "datadir", "run-as", NULL};
-static const char *const of_utility[] = {
-    "source-keyring", "destination-keyring", "component-dir", "source-keyring-configuration-dir",
-    "destination-keyring-configuration-dir", "online-migration", "host", "port", "socket", "password",
-    "keyring-migration-user", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", NULL};
 /* clang-format on */
 static const char *const user_is_run_as[] = {"user", "run-as", NULL};
 static const char *const user_is_account[] = {"user", "keyring-migration-user", NULL};
 static const struct rh_mysql_group groups[] = {
     {.name = "mysqld",                .only = of_server, .renamed = user_is_run_as},
     {.name = "server",      .only = of_server, .renamed = user_is_run_as},
-    {.name = "mysql_migrate_keyring",                .only = of_utility, .renamed = user_is_account},
+    {.name = "mysql_migrate_keyring",                .renamed = user_is_account},
     {.name = "rehome",      .renamed = user_is_run_as},
     {.name = NULL},
 };
@@ -150,7 +151,15 @@ parse(const struct rh_command *command, int argc, char **argv, struct rh_options
         files[count++] = of_home;
     if (of_user[0])
         files[count] = of_user;
-    return rh_mysql_options(command->options, groups, files, argc, argv, ret_options, err);
+    struct rh_options *values = NULL;
+    enum rh_status status = rh_mysql_options(command->options, groups, files, argc, argv, &values, err);
+    if (status == RH_OK && rh_options_bool(values, "verbose") && !rh_options_given(values, "log-level"))
+        status = rh_options_set(values, "log-level", rh_bytes_text("debug"), "", err);
+    if (status == RH_OK)
+        *ret_options = values;
+    else
+        rh_options_free(values);
+    return status;
 }
 
 /* --- rights --- */

@@ -174,6 +174,7 @@ def test_option_files_fill_the_plan(rehome, tmp_path):
 @pytest.mark.parametrize("text, told", [
     ("[rehome]\nkeyring_migration_sorce=x\n", ":2: unknown option 'keyring-migration-sorce'"),
     ("[rehome]\n\non_conflict=maybe\n", ":3: option 'on-conflict' takes"),
+    ("[mysql_migrate_keyring]\nssl_crl=/x\n", ":2: unknown option 'ssl-crl'"),
     ("x\n", ":1: an option stands before the first [group]"),
     ("!include /nonexistent/x.cnf\n", ":1: option file '/nonexistent/x.cnf' isn't there"),
 ])
