@@ -41,6 +41,10 @@ class ConsulServer:
         self.connection = None
         self.proxy = Proxy(self.port)
 
+    def another(self, *options):
+        """A second server, with options of its own."""
+        return ConsulServer(*options)
+
     def _call(self, verb, *more):
         # files, not pipes: a server that was started keeps what it has inherited open
         with tempfile.TemporaryFile() as err:

@@ -39,7 +39,8 @@ cs_session_open(struct rh_ctx *ctx, struct rh_store *base, enum rh_role role, st
     if (!status && text.size <= 2) {
         status = rh_fail(ctx->err, RH_E_STORE, "'%s' has no leader", store->address);
         ctx->err->retry = RH_RETRY_LATER;
-        rh_error_hint(ctx->err, "see `consul operator raft list-peers`; --retry 5m waits longer for it");
+        rh_error_hint(ctx->err, "see `consul operator raft list-peers` and the servers' logs (a full disk?); --retry 5m "
+                                "waits longer for it");
     }
     if (status) {
         cs_session_close(&session->base);
@@ -134,6 +135,10 @@ status_failed(struct cs_session *session, struct cs_call *call, struct rh_error 
         retry = RH_RETRY_LATER;
         rh_error_hint(&hint, "the agent limits the rate of requests (limits { rpc_rate }): use fewer lanes "
                              "(--parallel), or raise the limit");
+    } else if (http->status >= 500 && strstr(said, "no space left on device")) {
+        status = RH_E_FULL;
+        rh_error_hint(&hint, "make room on the disk of the Consul servers, and see that they have a leader again; then "
+                             "run the same command again");
     } else if (http->status >= 500) {
         retry = RH_RETRY_LATER;
         if (strstr(said, "No cluster leader"))

@@ -302,7 +302,7 @@ static enum rh_status land(struct unit *unit, struct flight *flight, struct cs_c
     if (!without_effect(call)) {
         unit->lost = true;
         flight->flying = false;
-        if (ctx->err->retry == RH_RETRY_NEVER)
+        if (ctx->err->retry == RH_RETRY_NEVER && status != RH_E_FULL)
             ctx->err->retry = RH_RETRY_RECONNECT;
         return status;
     }
