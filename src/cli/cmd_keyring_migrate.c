@@ -54,7 +54,7 @@ static const struct rh_option options[] = {
     {.name = "plugin-dir", .type = RH_OPT_PATH, .value_name = "DIR",
      .help = "where a component's .cnf file lies"},
     {.name = "datadir", .type = RH_OPT_PATH, .value_name = "DIR",
-     .help = "the server's data folder, where such a file may send on to"},
+     .help = "the server's data folder: such a file may send on to it, and what is encrypted in it proves the keys"},
     {.name = "user", .type = RH_OPT_TEXT, .letter = 'u', .value_name = "NAME",
      .help = "run as this user of the system; among mysql_migrate_keyring's options the account on the server"},
     /* mysql_migrate_keyring's */

@@ -610,6 +610,13 @@ static enum rh_status put_plan(const struct writer *writer, const char *name, co
     return status == RH_OK ? put_line(writer, "}\n") : status;
 }
 
+/* The server's data folder: what is encrypted there proves the keys. */
+static enum rh_status put_datadir(const struct writer *writer)
+{
+    enum rh_status status = need_absolute(writer, "datadir");
+    return status == RH_OK ? put_given(writer, 2, "datadir", rh_options_text(writer->options, "datadir")) : status;
+}
+
 /* `move "keys" { ... }`. */
 static enum rh_status put_move(const struct writer *writer, const struct keyring_side sides[static 2])
 {
@@ -619,6 +626,8 @@ static enum rh_status put_move(const struct writer *writer, const struct keyring
         status = put(writer, 2, "mode", online ? "paused" : "offline");
     if (status == RH_OK)
         status = put(writer, 2, "on_conflict", rh_options_text(writer->options, "on-conflict"));
+    if (status == RH_OK)
+        status = put_datadir(writer);
     for (size_t i = 0; status == RH_OK && i < 2; i++)
         status = put_side(writer, &sides[i]);
     if (status == RH_OK && online)

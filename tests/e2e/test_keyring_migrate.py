@@ -11,7 +11,7 @@ import pytest
 from keyringlib import KeyringServer, migrate_by_mysql, read_component, read_plugin, write_component
 from vaultlib import missing_server
 
-FILE, COMPONENT = "keyring_file.so", "component_keyring_file.so"
+FILE, COMPONENT, SEALED = "keyring_file.so", "component_keyring_file.so", "keyring_encrypted_file.so"
 OK, SOURCE, REFUSED = 0, 3, 8
 
 
@@ -103,6 +103,22 @@ def test_what_a_keystore_cannot_hold_is_named(keystore, migrate, tmp_path):
     assert not (tmp_path / "keyring").exists()
 
 
+def test_to_a_sealed_keyring_and_back(keystore, migrate, tmp_path):
+    sealed, back, words = tmp_path / "sealed", tmp_path / "back.json", tmp_path / "words"
+    words.write_text("correct horse\n")
+    words.chmod(0o600)
+    add_secrets(keystore)
+    said = migrate((COMPONENT, keystore), (SEALED, sealed), f"--keyring-encrypted-file-password-file={words}")
+    assert "no MySQL reads it" in said
+    for _, data in read_component(keystore).values():
+        assert len(data) < 16 or data not in sealed.read_bytes()
+    migrate((SEALED, sealed), (COMPONENT, back), "--keyring-encrypted-file-password-env=WORDS", code=SOURCE, env={"WORDS": "wrong"})
+    assert not back.exists()
+    migrate((SEALED, sealed), (COMPONENT, back), "--keyring-encrypted-file-password-env=WORDS",
+            env={"WORDS": "correct horse"})
+    assert read_component(back) == read_component(keystore)
+
+
 def test_configurations_lead_to_the_files(keystore, rehome, tmp_path):
     """As mysql_migrate_keyring finds them, and as mysqld does."""
     new = tmp_path / "new.json"
@@ -117,14 +133,22 @@ def test_configurations_lead_to_the_files(keystore, rehome, tmp_path):
                   f"--source-keyring-configuration-dir={tmp_path}/one", f"--destination-keyring-configuration-dir={tmp_path}/two")
     assert done.returncode == 0, done.stderr
     assert read_component(new) == read_component(keystore)
-    options = tmp_path / "my.cnf"
-    plugin = tmp_path / "keyring"
-    options.write_text(f"[mysqld]\nuser=root\nplugin_dir={plugins}\ndatadir={tmp_path}/one\nkeyring_file_data={plugin}\n"
+
+
+def test_a_servers_own_configuration(keyring_server, rehome, tmp_path):
+    """my.cnf names plugin_dir and datadir; the .cnf in the former sends to the latter, whose encrypted files prove the keys."""
+    options, plugin, plugins = tmp_path / "my.cnf", tmp_path / "keyring", tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "component_keyring_file.cnf").write_text('{"read_local_config": true}')
+    options.write_text(f"[mysqld]\nuser=root\nplugin_dir={plugins}\ndatadir={keyring_server.datadir}\n"
+                       f"keyring_file_data={plugin}\n"
                        "[rehome]\nkeyring_migration_source=component_keyring_file.so\nkeyring_migration_from_component\n"
                        "keyring_migration_destination=keyring_file.so\n")
     done = rehome("keyring-migrate", f"--defaults-file={options}")
     assert done.returncode == 0, done.stderr
-    assert read_plugin(plugin) == read_component(keystore)
+    assert read_plugin(plugin) == read_component(keyring_server.keystore)
+    found = re.search(r"(\d+) of (\d+) encrypted files opened", done.stderr)
+    assert found and found.group(1) == found.group(2) and int(found.group(1)) >= 8, done.stderr
 
 
 def conflicting(keystore, path, data=None):
@@ -208,19 +232,91 @@ def test_root_becomes_the_owner(keystore, program, tmp_path):
 
 
 def test_the_server_starts_on_what_went_all_ways(keyring_server, migrate, tmp_path):
-    """Component, plugin 1.0, component, plugin 2.0, component: every row and every key is read."""
+    """Component, plugin 1.0, component, sealed, plugin 2.0, component: every row and every key is read."""
     rows, keys = keyring_server.rows(), keyring_server.keys()
     keyring_server.halt()
     place = keyring_server.keystore
     before = place.read_bytes()
-    stages = [(COMPONENT, place), (FILE, tmp_path / "1"), (COMPONENT, tmp_path / "2"), (FILE, tmp_path / "4"),
-              (COMPONENT, tmp_path / "5")]
-    more = [["--keyring-file-version=1.0"], [], [], []]
+    words = ["--keyring-encrypted-file-password-env=WORDS"]
+    env = {"WORDS": "correct horse"}
+    stages = [(COMPONENT, place), (FILE, tmp_path / "1"), (COMPONENT, tmp_path / "2"), (SEALED, tmp_path / "3"),
+              (FILE, tmp_path / "4"), (COMPONENT, tmp_path / "5")]
+    more = [["--keyring-file-version=1.0"], [], words, words, []]
     for source, destination, extra in zip(stages, stages[1:], more):
-        migrate(source, destination, *extra)
+        migrate(source, destination, *extra, env=env)
     assert place.read_bytes() == before
     keyring_server.use(tmp_path / "5")
     assert keyring_server.status()["Data_file"] == str(tmp_path / "5")
     assert (keyring_server.rows(), keyring_server.keys()) == (rows, keys)
     keyring_server.rotate()
     assert keyring_server.rows() == rows
+
+
+# --- online ---
+
+
+def mover(server, *more):
+    """The options that reach the running server."""
+    return ("--keyring-migration-host=127.0.0.1", f"--keyring-migration-port={server.port}", "--keyring-migration-user=mover",
+            f"--password-file={server.env['MYSQL_PASSWORD_FILE']}", f"--ssl-ca={server.env['MYSQL_CA']}", *more)
+
+
+def is_on(server):
+    return server.sql("SELECT @@keyring_operations") == [["1"]]
+
+
+def test_online_by_the_options_of_mysqld(keyring_server, migrate, rehome, tmp_path):
+    """The running server's own keystore, to the plugin's file; keys made since are found by verify."""
+    plugin = tmp_path / "keyring"
+    before = read_component(keyring_server.keystore)
+    said = migrate((COMPONENT, keyring_server.keystore), (FILE, plugin), *mover(keyring_server))
+    assert is_on(keyring_server)
+    assert read_plugin(plugin) == before == read_component(keyring_server.keystore)
+    plan = plan_of(said)
+    report = json.loads(rehome("report", plan).stdout)["moves"][0]
+    assert report["mode"] == "paused" and report["verified"] == "yes"
+    assert rehome("verify", plan).returncode == 0
+    keyring_server.generate_key("made since", "AES", 16)
+    done = rehome("verify", plan)
+    assert done.returncode == 5 and "'made since' of 'app1@localhost'" in done.stdout + done.stderr
+
+
+def test_online_by_the_options_of_mysql_migrate_keyring(keyring_server, rehome, tmp_path):
+    """To another file of the same component, by socket; the server goes on on it without a restart."""
+    new, place, plugins = tmp_path / "new.json", tmp_path / "place", tmp_path / "plugins"
+    for folder in (place, plugins):
+        folder.mkdir()
+    (plugins / "component_keyring_file.cnf").write_text('{"read_local_config": true}')
+    (place / "component_keyring_file.cnf").write_text(json.dumps({"path": str(new), "read_only": False}))
+    rows, keys = keyring_server.rows(), keyring_server.keys()
+    keyring_server.sql(f"CREATE USER local@localhost IDENTIFIED BY '{keyring_server.password}';"
+                       "GRANT SYSTEM_VARIABLES_ADMIN, ENCRYPTION_KEY_ADMIN ON *.* TO local@localhost;"
+                       "GRANT SELECT ON performance_schema.* TO local@localhost")
+    done = rehome("keyring-migrate", "--no-defaults", "--run-as=root", "--source-keyring=component_keyring_file",
+                  "--destination-keyring=component_keyring_file", f"--component-dir={plugins}",
+                  f"--source-keyring-configuration-dir={keyring_server.datadir}",
+                  f"--destination-keyring-configuration-dir={place}", "--online-migration", "--user=local",
+                  f"--socket={keyring_server.env['MYSQL_SOCKET']}", "--password-env=PW", env={"PW": keyring_server.password})
+    assert done.returncode == 0, done.stderr
+    assert is_on(keyring_server) and read_component(new) == read_component(keyring_server.keystore)
+    keyring_server.point(new)
+    keyring_server.sql("ALTER INSTANCE RELOAD KEYRING")
+    assert keyring_server.status()["Data_file"] == str(new)
+    keyring_server.rotate()
+    assert (keyring_server.rows(), keyring_server.keys()) == (rows, keys)
+
+
+@pytest.mark.parametrize("more, told", [
+    (["--password-env=WRONG"], "mover"),
+    (["--password-env=PW", "--ssl-ca=/nonexistent/ca.pem"], "/nonexistent/ca.pem"),
+    (["--password-env=PW", "--keyring-migration-user=app1"], "app1"),
+])
+def test_online_that_cannot_be(keyring_server, rehome, tmp_path, more, told):
+    """Nothing is written and nobody is held back."""
+    words = [word for word in mover(keyring_server, *more) if not word.startswith("--password-file")]
+    done = rehome("keyring-migrate", "--no-defaults", "--user=root", "--keyring-migration-source=component_keyring_file.so",
+                  f"--source-path={keyring_server.keystore}", "--keyring-migration-destination=component_keyring_file.so",
+                  f"--destination-path={tmp_path}/new", *words, env={"PW": keyring_server.password, "WRONG": "none of it"})
+    assert done.returncode not in (0, 1, 7, 9), done.stderr
+    assert told in done.stderr and keyring_server.password not in done.stderr
+    assert is_on(keyring_server) and not (tmp_path / "new").exists()

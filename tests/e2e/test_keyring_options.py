@@ -47,6 +47,7 @@ plan "keyring" {
 move "keys" {
   mode = "offline"
   on_conflict = "fail"
+  datadir = "/d"
   source "keyring_file" {
     path = "/k"
   }
