@@ -386,7 +386,7 @@ static enum rh_status recover_one(struct fence_run *run, struct rh_error *err)
         return rh_fail(err, RH_E_LOCKED, "another rehome holds the fence '%s' closed", run->facts.address);
     if (status != RH_OK)
         return status;
-    check_say(run->move, NULL, RH_FINDING_FACT, "fence-before", (struct rh_bytes){0},
+    check_say(run->move, NULL, RH_FINDING_WARNING, "fence-before", (struct rh_bytes){0},
               "the run before was cut off with the fence '%s' closed, which %s", run->facts.address,
               fence_outcome_words(outcome));
     return fence_put_opened(run->move->engine->journal, run->move->plan->name, run->number,

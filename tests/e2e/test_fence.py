@@ -1,0 +1,541 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode paused: a real MySQL's keyring moved under its fence, and every way to leave that fence closed tried: killed,
+frozen, cut off, restarted. Nobody may be left paused, and nothing done without the fence may count."""
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from keyringlib import KeyringServer, read_component
+from vaultlib import INTERNAL, KILLED, OK, REHOME, REFUSED, SOURCE, missing_server
+
+LEASE = 2  # seconds
+ALL_CLOSED = "fence:3"  # a test point: with one fence, the moment at which it is closed and nothing is read yet
+SOON = 5  # seconds, after which an open server is promised
+
+
+class FencedServer(KeyringServer):
+    """With accounts for the fence: `paused`, `timed` that may make events, `half` with one right only."""
+
+    def __init__(self):
+        super().__init__()
+        for name in ("paused", "timed", "half"):
+            self.sql(
+                f"CREATE USER {name}@'%' IDENTIFIED BY '{self.password}' REQUIRE SSL;"
+                f"GRANT SYSTEM_VARIABLES_ADMIN ON *.* TO {name}@'%';"
+                f"GRANT SELECT ON performance_schema.keyring_component_status TO {name}@'%'"
+            )
+        self.sql(
+            "GRANT ENCRYPTION_KEY_ADMIN ON *.* TO paused@'%', timed@'%'; GRANT EVENT ON mysql.* TO timed@'%'"
+        )
+        self.make_key("first", b"0123456789abcdef", "AES")
+
+    def fence(self, port=None, user="paused", lease=f"{LEASE}s"):
+        return (
+            f'fence "keyring_operations" {{ host = "127.0.0.1" port = {port or self.port} user = "{user}" lease = "{lease}"'
+            f' password_file = "{self.env["MYSQL_PASSWORD_FILE"]}" tls {{ ca_file = "{self.env["MYSQL_CA"]}" }} }}'
+        )
+
+    def is_on(self):
+        return self.sql("SELECT @@global.keyring_operations") == [["1"]]
+
+    def events(self):
+        return int(self.sql("SELECT count(*) FROM information_schema.events WHERE event_name LIKE 'rehome%'")[0][0])
+
+    def wait_on(self, limit=SOON):
+        """It is ON within the limit; after how many seconds."""
+        begun = time.monotonic()
+        while not self.is_on():
+            assert time.monotonic() - begun < limit, f"still OFF after {limit} s"
+            time.sleep(0.02)
+        return time.monotonic() - begun
+
+
+@pytest.fixture(scope="module")
+def fenced():
+    if why := missing_server("mysql"):
+        pytest.skip(f"no MySQL to be had: {why}")
+    one = FencedServer()
+    yield one
+    one.stop()
+
+
+def guardians():
+    """Pids of living guardians of this build."""
+    found = []
+    for folder in pathlib.Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and (folder / "comm").read_text() == "rehome-guardian\n":
+                if os.readlink(folder / "exe") == str(REHOME):
+                    found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def parent_of(pid):
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def state_of(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def wait_for(what, limit=20):
+    begun = time.monotonic()
+    while not what():
+        assert time.monotonic() - begun < limit, "waited too long"
+        time.sleep(0.01)
+
+
+class Move:
+    """A plan from the server's keystore to another file, and processes that carry it out."""
+
+    def __init__(self, folder, server, *fences, source=None):
+        self.folder, self.server, self.guardians = folder, server, []
+        self.source, self.new = pathlib.Path(source or server.keystore), folder / "new.json"
+        self.plan = folder / "plan.hcl"
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("REHOME_", "RH_"))}
+        self.write(*(fences or [server.fence()]))
+
+    def write(self, *fences):
+        lines = "\n  ".join(fences)
+        self.plan.write_text(
+            f'plan "p" {{ state_dir = "{self.folder}/state" }}\nmove "keys" {{\n  mode = "paused"\n'
+            f'  source "component_keyring_file" {{ path = "{self.source}" }}\n'
+            f'  destination "component_keyring_file" {{ path = "{self.new}" }}\n  {lines}\n}}\n',
+            encoding="utf-8",
+        )
+
+    def call(self, *words, code=OK):
+        done = subprocess.run([REHOME, *words, self.plan], env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, (words, done.returncode, done.stderr)
+        return done.stdout + done.stderr
+
+    def stopped(self, at=ALL_CLOSED):
+        """A run that has stopped itself at a test point; it and its guardian."""
+        self.said = open(self.folder / "said", "w+", encoding="utf-8")
+        one = subprocess.Popen([REHOME, "run", self.plan], env={**self.env, "RH_STOP_AT": at}, stderr=self.said)
+        try:
+            wait_for(lambda: one.poll() is not None or state_of(one.pid) == "T")
+            assert one.poll() is None, self.words()
+        except BaseException:
+            one.kill()
+            raise
+        mine = [pid for pid in guardians() if parent_of(pid) == one.pid]
+        assert len(mine) == 1
+        self.guardians += mine
+        return one, mine[0]
+
+    def words(self):
+        self.said.seek(0)
+        return self.said.read()
+
+    def report(self):
+        done = subprocess.run([REHOME, "report", self.plan], env=self.env, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)["moves"][0]
+
+    def fences(self):
+        return self.report()["fences"]
+
+    def complete(self):
+        """Runs it to its end; what was said. The keys are there then, and nobody is paused."""
+        said = self.call("run")
+        assert read_component(self.new) == read_component(self.source)
+        assert self.server.is_on() and self.server.events() == 0
+        fence = self.fences()[0]
+        assert fence["opened_by"] == "rehome" and not fence["to_open"]
+        return said
+
+
+@pytest.fixture
+def move(fenced, tmp_path):
+    one = Move(tmp_path, fenced)
+    yield one
+    assert fenced.is_on() and fenced.events() == 0
+    wait_for(lambda: all(gone(pid) for pid in one.guardians))
+
+
+def gone(pid):
+    return not pathlib.Path(f"/proc/{pid}").exists() or state_of(pid) == "Z"
+
+
+def test_pause(move, fenced):
+    said = move.call("check")
+    assert "guardian" in said and "SET GLOBAL keyring_operations = ON" in said and fenced.is_on()
+    said = move.complete()
+    [fence] = move.fences()
+    assert f"was paused for {fence['pause_ms']} ms" in said
+    assert 0 < fence["pause_ms"] < 5000 and fence["identity"] == fenced.sql("SELECT @@server_uuid")[0][0]
+    assert fence["loaded"] == str(fenced.keystore) and fence["protection"] == "guardian"
+    steps = [step["step"] for step in move.report()["steps"]]
+    assert steps[0] == "close" and steps[-1] == "open"
+    page = subprocess.run([REHOME, "report", "--html", move.plan], env=move.env, capture_output=True, text=True, check=True).stdout
+    assert f"{fence['pause_ms']} ms" in page
+    move.call("rollback")
+    assert not move.new.exists()
+
+
+def test_writers_are_held_back(move, fenced):
+    one, _ = move.stopped()
+    assert not fenced.is_on()
+    assert fenced.as_app("SELECT keyring_key_store('late', 'AES', '0123456789abcdef')") == [["NULL"]]
+    with pytest.raises(AssertionError):
+        fenced.rotate()
+    one.send_signal(signal.SIGCONT)
+    assert one.wait(20) == OK, move.words()
+    assert read_component(move.new) == read_component(move.source)
+
+
+def test_own_timer(move, fenced):
+    move.write(fenced.fence(user="timed"))
+    said = move.call("check")
+    assert "its guardian does, and without that the server's own timer" in said and "fix" not in said
+    one, _ = move.stopped()
+    assert fenced.events() == 1 and not fenced.is_on()
+    one.send_signal(signal.SIGCONT)
+    assert one.wait(20) == OK, move.words()
+    assert fenced.events() == 0 and move.fences()[0]["protection"] == "guardian and server's timer"
+
+
+@pytest.mark.parametrize("at", ["fence:1", "fence:2", ALL_CLOSED, "fence:4"])
+def test_killed(move, fenced, at):
+    one, guardian = move.stopped(at)
+    one.kill()
+    assert one.wait() == KILLED
+    fenced.wait_on()
+    wait_for(lambda: gone(guardian))
+    if at == ALL_CLOSED:
+        [fence] = move.fences()
+        assert fence["opened_by"] == "guardian, since rehome was killed" and not fence["to_open"]
+        assert 0 < fence["pause_ms"] < SOON * 1000
+        assert not move.new.exists()
+    said = move.complete()
+    assert at == "fence:4" or "the run before was cut off" in said
+
+
+def test_killed_while_it_works(move, fenced):
+    """At every durable write of the journal while the fence is closed."""
+    for at in range(8, 40, 6):
+        env = {**move.env, "RH_CRASH_AT": f"journal:{at}"}
+        done = subprocess.run([REHOME, "run", move.plan], env=env, capture_output=True, text=True, timeout=60, check=False)
+        fenced.wait_on()
+        if done.returncode == OK:
+            break
+        assert done.returncode == KILLED, done.stderr
+    else:
+        assert at > 20
+    move.complete()
+
+
+def test_guardian_killed(move, fenced):
+    one, guardian = move.stopped()
+    os.kill(guardian, signal.SIGKILL)
+    one.send_signal(signal.SIGCONT)
+    fenced.wait_on()
+    assert one.wait(10) == SOURCE or one.returncode == INTERNAL
+    assert "guardian" in move.words() and not move.new.exists()
+    move.complete()
+
+
+def test_both_killed_with_timer(move, fenced):
+    move.write(fenced.fence(user="timed"))
+    one, guardian = move.stopped()
+    os.kill(guardian, signal.SIGKILL)
+    one.kill()
+    one.wait()
+    assert fenced.wait_on(LEASE + 2) < LEASE + 2
+    wait_for(lambda: fenced.events() == 0)
+    said = move.call("recover")
+    assert "was open again already" in said
+    assert "cut off" not in move.call("recover")
+    move.complete()
+
+
+def test_both_killed_without_timer(move, fenced):
+    one, guardian = move.stopped()
+    os.kill(guardian, signal.SIGKILL)
+    one.kill()
+    one.wait()
+    assert not fenced.is_on() and move.fences()[0]["to_open"]
+    status = subprocess.run([REHOME, "status", move.plan], env=move.env, capture_output=True, text=True, check=False).stdout
+    assert "closed since" in status
+    said = move.call("recover")
+    assert fenced.is_on() and "was closed still and is open now" in said
+    assert move.fences()[0]["opened_by"] == "recover"
+    move.complete()
+
+
+def test_both_killed_then_run(move, fenced):
+    """The next run takes the closed fence over, and knows that it was ON before."""
+    one, guardian = move.stopped("fence:2")
+    os.kill(guardian, signal.SIGKILL)
+    one.kill()
+    one.wait()
+    assert not fenced.is_on()
+    assert "is closed still" in move.complete()
+
+
+def test_frozen(move, fenced):
+    one, guardian = move.stopped()
+    fenced.wait_on(LEASE + SOON)
+    # it was ended before anything was opened
+    assert one.wait(1) == KILLED
+    wait_for(lambda: gone(guardian))
+    assert move.fences()[0]["opened_by"] == "guardian, since rehome was frozen"
+    assert not move.new.exists()
+    move.complete()
+
+
+def test_frozen_for_a_while(move, fenced):
+    one, _ = move.stopped()
+    time.sleep(LEASE / 3)
+    one.send_signal(signal.SIGCONT)
+    assert one.wait(20) == OK, move.words()
+    assert read_component(move.new) == read_component(move.source)
+
+
+def test_frozen_without_guardian(move, fenced):
+    """With nobody to end it, the server's timer opens; whoever wakes up then commits nothing."""
+    move.write(fenced.fence(user="timed"))
+    one, guardian = move.stopped()
+    os.kill(guardian, signal.SIGKILL)
+    fenced.wait_on(LEASE + SOON)
+    fenced.make_key("later", b"0123456789abcdef", "AES")
+    one.send_signal(signal.SIGCONT)
+    assert one.wait(20) in (SOURCE, INTERNAL)
+    assert not move.new.exists()
+    move.complete()
+    assert (b"app1@localhost", b"later") in read_component(move.new)
+
+
+def test_opened_by_somebody(move, fenced):
+    one, _ = move.stopped()
+    fenced.sql("SET GLOBAL keyring_operations = ON; SET GLOBAL keyring_operations = OFF")
+    one.send_signal(signal.SIGCONT)
+    assert one.wait(20) != OK
+    said = move.words()
+    assert "was set by 'root' meanwhile" in said and "doesn't count" in said and not move.new.exists()
+    # that OFF is somebody else's now
+    assert not fenced.is_on()
+    fenced.sql("SET GLOBAL keyring_operations = ON")
+    move.complete()
+
+
+def test_somebody_else_had_closed_it(move, fenced):
+    fenced.sql("SET GLOBAL keyring_operations = OFF")
+    try:
+        assert "somebody else has closed it already" in move.call("check")
+        move.call("run")
+        assert not fenced.is_on() and move.fences()[0]["closed_before"]
+        assert read_component(move.new) == read_component(move.source)
+        move.call("rollback")
+        one, guardian = move.stopped()
+        one.kill()
+        one.wait()
+        wait_for(lambda: gone(guardian))
+        assert not fenced.is_on()
+        move.call("recover")
+        assert not fenced.is_on()
+    finally:
+        fenced.sql("SET GLOBAL keyring_operations = ON")
+
+
+def test_rights(move, fenced):
+    move.write(fenced.fence(user="half"))
+    for command in ("check", "run"):
+        said = move.call(command, code=SOURCE)
+        assert "lacks ENCRYPTION_KEY_ADMIN" in said and "GRANT ENCRYPTION_KEY_ADMIN ON *.* TO it" in said
+    assert fenced.is_on() and not move.new.exists()
+
+
+def test_same_server_twice(move, fenced):
+    move.write(fenced.fence(), fenced.fence(user="timed"))
+    for command in ("check", "run"):
+        assert "has a fence already" in move.call(command, code=REFUSED)
+    assert fenced.is_on()
+
+
+def test_another_run(move, fenced, tmp_path):
+    """Two plans that pause the same server: the second waits, then says who is there."""
+    one, _ = move.stopped()
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = Move(folder, fenced)
+    subprocess.run([REHOME, "run", other.plan], env=other.env, capture_output=True, timeout=60, check=False)
+    one.wait(10)  # frozen meanwhile, and ended
+    fenced.wait_on()
+    move.complete()
+
+
+def test_server_restarted(move, fenced):
+    move.write(fenced.fence(lease="1m"))
+    one, guardian = move.stopped()
+    fenced.kill()
+    fenced.restart()
+    assert fenced.is_on()
+    one.send_signal(signal.SIGCONT)
+    assert one.wait(30) == SOURCE, move.words()
+    assert fenced.is_on() and not move.new.exists()
+    wait_for(lambda: gone(guardian))
+    move.complete()
+
+
+def test_restarted_and_closed_by_somebody(move, fenced):
+    """What was before us is void once the server has restarted."""
+    move.write(fenced.fence(lease="1m"))
+    one, guardian = move.stopped()
+    fenced.kill()
+    fenced.restart()
+    fenced.sql("SET GLOBAL keyring_operations = OFF")
+    one.kill()
+    one.wait()
+    wait_for(lambda: gone(guardian))
+    assert not fenced.is_on()
+    assert move.fences()[0]["opened_by"].endswith("held closed by somebody else, and left so")
+    fenced.sql("SET GLOBAL keyring_operations = ON")
+    move.complete()
+
+
+class Road:
+    """A port through which connections go to a server, as long as nobody blocks it."""
+
+    def __init__(self, port):
+        self.target, self.open, self.pairs = port, True, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            if not self.open:
+                near.close()
+                continue
+            far = socket.create_connection(("127.0.0.1", self.target))
+            self.pairs += [near, far]
+            for a, b in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def carry(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+        except OSError:
+            pass
+        for one in (a, b):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self, block=False):
+        self.open = not block
+        for one in self.pairs:
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.pairs = []
+
+
+@pytest.fixture
+def road(fenced):
+    one = Road(fenced.port)
+    yield one
+    one.open = False
+    one.listener.close()
+
+
+def test_connection_cut(move, fenced, road):
+    move.write(fenced.fence(road.port))
+    one, guardian = move.stopped()
+    road.cut()
+    one.send_signal(signal.SIGCONT)
+    fenced.wait_on()
+    assert one.wait(10) == SOURCE, move.words()
+    wait_for(lambda: gone(guardian))
+    assert "doesn't count" in move.words() and not move.new.exists()
+    move.complete()
+
+
+def test_out_of_reach(move, fenced, road):
+    """rehome gives up, its guardian stays and opens as soon as it can."""
+    move.write(fenced.fence(road.port))
+    one, guardian = move.stopped()
+    road.cut(block=True)
+    one.send_signal(signal.SIGCONT)
+    assert one.wait(20) == SOURCE
+    said = move.words()
+    assert "a guardian process stays" in said and "SET GLOBAL keyring_operations = ON" in said
+    assert not fenced.is_on() and not gone(guardian)
+    road.open = True
+    fenced.wait_on()
+    wait_for(lambda: gone(guardian))
+    move.complete()
+
+
+def test_out_of_reach_for_good(move, fenced, road):
+    """Neither rehome nor its guardian gets through: the server opens by itself."""
+    move.write(fenced.fence(road.port, user="timed"))
+    one, guardian = move.stopped()
+    road.cut(block=True)
+    one.kill()
+    one.wait()
+    fenced.wait_on(LEASE + 2)
+    road.open = True
+    wait_for(lambda: gone(guardian))
+    move.complete()
+
+
+def test_frozen_server(move, fenced):
+    """A server that doesn't answer loses nothing: it is open again soon after it wakes up."""
+    one, guardian = move.stopped()
+    pid = int(next(line for line in pathlib.Path(fenced.dir, "env").read_text().splitlines() if line.startswith("MYSQL_PID="))[10:])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        one.kill()
+        one.wait()
+        time.sleep(3)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    fenced.wait_on()
+    wait_for(lambda: gone(guardian))
+    move.complete()
+
+
+def test_two_servers(move, fenced):
+    """Both are closed before anything is read; one goes away, the other is open at once."""
+    second = FencedServer()
+    try:
+        move.write(fenced.fence(lease="1m"), second.fence(lease="1m"))
+        move.call("run")
+        assert fenced.is_on() and second.is_on() and len(move.fences()) == 2
+        move.call("rollback")
+        one, guardian = move.stopped("fence:5")
+        assert not fenced.is_on() and not second.is_on()
+        second.kill()
+        assert not fenced.is_on()
+        one.send_signal(signal.SIGCONT)
+        fenced.wait_on()
+        one.wait(20)
+        assert one.returncode not in (OK, KILLED) and not move.new.exists()
+        second.restart()
+        second.wait_on()
+        wait_for(lambda: gone(guardian))
+        move.call("run")
+        assert read_component(move.new) == read_component(move.source)
+    finally:
+        second.stop()
