@@ -36,11 +36,12 @@ struct rh_option {
     const char *const
         *env;         /* names of variables that stand in when it isn't given, in order, NULL-terminated; or NULL */
     int64_t min, max; /* RH_OPT_INT; both 0 = any */
-    const char *const *choices;    /* RH_OPT_CHOICE, NULL-terminated; of a TEXT: what completion offers */
-    const struct rh_option *block; /* RH_OPT_BLOCK: its table */
-    const char *value_name;        /* for help: "PATH", "N" */
-    char letter;                   /* short form on a command line, or 0 */
-    const char *help;              /* one line, lower case, no full stop */
+    const char *const *choices;               /* RH_OPT_CHOICE, NULL-terminated; of a TEXT: what completion offers */
+    const struct rh_option *block;            /* RH_OPT_BLOCK: its table */
+    bool (*is_secret)(struct rh_bytes value); /* RH_OPT_SECRET: whether this value is one; NULL: any is */
+    const char *value_name;                   /* for help: "PATH", "N" */
+    char letter;                              /* short form on a command line, or 0 */
+    const char *help;                         /* one line, lower case, no full stop */
 };
 /* A table ends with an entry whose name is NULL. */
 
@@ -71,8 +72,8 @@ enum rh_status rh_options_new(const struct rh_option *table,
                               struct rh_options **ret_options,
                               struct rh_error *err) RH_MUST_USE;
 /* Checks type and bounds; an unknown name is RH_E_PLAN naming place and nearest word; a second value for the same name
- * is an error unless there may be many. place may be "" (then errors begin with the name). `value` may be a secret: it is never repeated in an
- * error for RH_OPT_SECRET. */
+ * is an error unless there may be many. place may be "" (then errors begin with the name). `value` may be a secret: it
+ * is never repeated in an error for RH_OPT_SECRET. */
 enum rh_status rh_options_set(struct rh_options *options,
                               const char *name,
                               struct rh_bytes value,

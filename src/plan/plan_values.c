@@ -185,7 +185,8 @@ fill_member(struct rh_plan_loader *loader, struct rh_options *options, const str
     if (status == RH_OK)
         status = rh_options_set(options, member->name, rh_buf_bytes(&value), place.text, loader->err);
     if (option->type == RH_OPT_SECRET) {
-        loader->holds_secret = true;
+        if (!option->is_secret || option->is_secret(rh_buf_bytes(&value)))
+            loader->holds_secret = true;
         rh_wipe(value.data, value.capacity);
     }
     return status;

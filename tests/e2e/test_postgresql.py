@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only a PostgreSQL can be or have: tablespaces, poolers before it, connection strings."""
 import shutil
+import subprocess
 
 import pytest
 from faultlib import (
@@ -8,6 +9,7 @@ from faultlib import (
     EXTRAS,
     MARKER,
     OK,
+    REHOME,
     FileStore,
     Move,
     PgStore,
@@ -66,3 +68,30 @@ def test_tablespace_full(postgresql, home):
             postgresql.sql("DROP TABLE IF EXISTS dst; ALTER ROLE vault RESET default_tablespace")
             postgresql.sql("DROP TABLESPACE small")
     tally("destination full (a PostgreSQL's tablespace on a small tmpfs)", 4, 4)
+
+
+# --- connection strings ---
+
+
+@pytest.mark.parametrize("url, warned", [
+    ("postgres://vault@localhost:1/vault", False),
+    ("host=localhost port=1 user=vault dbname=vault", False),
+    ("postgres://vault:hush@localhost:1/vault", True),
+    ("postgres://vault@localhost:1/vault?password=hush", True),
+    ("host=localhost port=1 user=vault password='hush' dbname=vault", True),
+    ("postgres://vault@localhost:1/vault?sslpassword=hush", True),
+    ("postgres://vault:hu%sh@localhost:1/vault", True),  # can't be read: it may hold anything
+])
+def test_warning_of_a_secret_in_the_plan(url, warned, home):
+    """Only where connection_url holds one, and others may read the plan."""
+    source = FileStore(home / "src")
+    source.fill({b"a": b"1"})
+    plan = home / "plan.hcl"
+    plan.write_text(f'move "m" {{ {source.block("source")} destination "postgresql" {{ connection_url = "{url}" }} }}\n')
+    for mode in (0o644, 0o600):
+        plan.chmod(mode)
+        done = subprocess.run([REHOME, "check", "--state-dir", home / "state", "--retry", "0s", plan], check=False,
+                              capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        assert done.returncode != OK and "hush" not in said, said
+        assert ("holds a secret" in said) == (warned and mode == 0o644), said

@@ -39,8 +39,9 @@ cs_session_open(struct rh_ctx *ctx, struct rh_store *base, enum rh_role role, st
     if (!status && text.size <= 2) {
         status = rh_fail(ctx->err, RH_E_STORE, "'%s' has no leader", store->address);
         ctx->err->retry = RH_RETRY_LATER;
-        rh_error_hint(ctx->err, "see `consul operator raft list-peers` and the servers' logs (a full disk?); --retry 5m "
-                                "waits longer for it");
+        rh_error_hint(ctx->err,
+                      "see `consul operator raft list-peers` and the servers' logs (a full disk?); --retry 5m "
+                      "waits longer for it");
     }
     if (status) {
         cs_session_close(&session->base);

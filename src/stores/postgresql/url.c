@@ -441,3 +441,13 @@ void pg_url_done(struct pg_url *url)
     rh_arena_done(&url->arena);
     *url = (struct pg_url){0};
 }
+
+bool pg_url_holds_password(struct rh_bytes text)
+{
+    struct pg_url url;
+    struct rh_error ignored = {0};
+    const bool holds =
+        pg_url_read(text, &url, &ignored) != RH_OK || pg_url_get(&url, "password") || pg_url_get(&url, "sslpassword");
+    pg_url_done(&url);
+    return holds;
+}

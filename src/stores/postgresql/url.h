@@ -25,5 +25,7 @@ const char *pg_url_get(const struct pg_url *url, const char *word);
 enum rh_status
 pg_url_set(struct pg_url *url, const char *word, struct rh_bytes value, struct rh_error *err) RH_MUST_USE;
 void pg_url_done(struct pg_url *url);
+/* Whether a password stands in the text; of one that can't be read it is believed. */
+bool pg_url_holds_password(struct rh_bytes text);
 
 #endif
