@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only a PostgreSQL can be or have: tablespaces, poolers before it, connection strings."""
+import os
+import pathlib
 import shutil
+import socket
 import subprocess
+import time
 
 import pytest
 from faultlib import (
@@ -9,6 +13,7 @@ from faultlib import (
     EXTRAS,
     MARKER,
     OK,
+    REFUSED,
     REHOME,
     FileStore,
     Move,
@@ -16,12 +21,13 @@ from faultlib import (
     SmallDisk,
     assert_equal,
     assert_moved,
+    end,
     home,
     make_records,
     tally,
     without_marker,
 )
-from pglib import PgServer
+from pglib import Client, PgServer
 from vaultlib import missing_server
 
 
@@ -95,3 +101,82 @@ def test_warning_of_a_secret_in_the_plan(url, warned, home):
         said = done.stdout + done.stderr
         assert done.returncode != OK and "hush" not in said, said
         assert ("holds a secret" in said) == (warned and mode == 0o644), said
+
+
+# --- poolers ---
+
+
+class Pooler:
+    """A pgbouncer with one connection to the server, which it gives to one client after the other."""
+
+    def __init__(self, server, folder, mode):
+        self.program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
+        if not self.program:
+            pytest.skip("no pgbouncer to be had")
+        env = server.env
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.password = pathlib.Path(env["PG_PASSWORD_FILE"]).read_text(encoding="utf-8").strip()
+        folder.mkdir()
+        for name in ("server.pem", "server.key"):
+            shutil.copy(f"{env['PG_TLS']}/{name}", folder / name)
+        (folder / "users").write_text(f'"vault" "{self.password}"\n', encoding="utf-8")
+        (folder / "ini").write_text(
+            f"[databases]\nvault = host=127.0.0.1 port={server.port} dbname=vault\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {folder}/users\n"
+            f"pool_mode = {mode}\ndefault_pool_size = 1\nserver_tls_sslmode = require\nclient_tls_sslmode = require\n"
+            f"client_tls_cert_file = {folder}/server.pem\nclient_tls_key_file = {folder}/server.key\n", encoding="utf-8")
+        as_whom = []
+        if os.geteuid() == 0:  # it refuses to run as root
+            for path in (folder, *folder.iterdir()):
+                shutil.chown(path, "postgres")
+            as_whom = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
+        self.log = open(folder.parent / "pgbouncer.log", "wb")
+        self.process = subprocess.Popen([*as_whom, self.program, folder / "ini"], stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log)
+
+    def sql(self, query):
+        client = Client(f"host=127.0.0.1 port={self.port} user=vault dbname=vault password={self.password} sslmode=require")
+        try:
+            return client.rows(query)
+        finally:
+            client.close()
+
+    def __enter__(self):
+        until = time.monotonic() + 20
+        while self.process.poll() is None:
+            try:
+                assert self.sql("SELECT 1") == [["1"]]
+                return self
+            except AssertionError:
+                assert time.monotonic() < until, "pgbouncer doesn't answer"
+                time.sleep(0.05)
+        raise AssertionError("pgbouncer doesn't come up: " + pathlib.Path(self.log.name).read_text(errors="replace"))
+
+    def __exit__(self, *_):
+        end(self.process)
+        self.log.close()
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_pooler_is_refused(mode, side, postgresql, home):
+    """Behind a pooler another's connection may be ours: said, with nothing written and nothing left set on it."""
+    home.chmod(0o755)
+    postgresql.fresh()
+    records = {b"a/%d" % i: b"value %d" % i for i in range(20)}
+    with Pooler(postgresql, home / "pool", mode) as pooler:
+        far, near = PgStore(postgresql, "vault", pooler.port), FileStore(home / "near")
+        (far if side == "source" else near).fill(records)
+        move = Move(home / "move", *((far, near) if side == "source" else (near, far)))
+        settings = "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name NOT IN ('application_name', 'client_encoding')"
+        before = pooler.sql(settings)
+        for verb in ("check", "run"):
+            move.must(REFUSED, verb)
+            assert "connection pooler" in move.said and "connect to the server itself" in move.said, move.said[-800:]
+        assert pooler.sql(settings) == before
+        assert pooler.sql("SELECT pg_backend_pid()") == pooler.sql("SELECT pg_backend_pid()")  # there is but one
+        assert_equal(records, move.source.read(), "the source")
+        assert move.destination.read() is None
+        # the same store without the pooler
+        Move(home / "straight", *((PgStore(postgresql), near) if side == "source" else (near, PgStore(postgresql)))).must(OK)

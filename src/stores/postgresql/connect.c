@@ -176,7 +176,8 @@ static enum rh_status note_tls(struct pg_session *session, struct rh_error *err)
 }
 
 /* Sets the connection to what this driver relies on, whatever the server's, database's and account's defaults say. The
- * plans of its statements must not hang on statistics, which a freshly filled table doesn't have. */
+ * plans of its statements must not hang on statistics, which a freshly filled table doesn't have. Behind a pooler,
+ * which is refused, nothing is left set: the connection is somebody else's next. */
 static enum rh_status set_session(struct rh_ctx *ctx, struct pg_session *session)
 {
     const char *what = "setting up the connection";
@@ -194,19 +195,19 @@ static enum rh_status set_session(struct rh_ctx *ctx, struct pg_session *session
     enum rh_status status = pg_run(
         ctx, session, what, &result,
         "SELECT pg_backend_pid(), (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()), "
-        "set_config('statement_timeout', '0', false), set_config('lock_timeout', '10s', false), "
-        "set_config('idle_in_transaction_session_timeout', '0', false), set_config('row_security', 'off', false), "
-        "set_config('default_transaction_isolation', 'read committed', false), "
-        "set_config('default_transaction_deferrable', 'off', false), set_config('enable_seqscan', 'off', false), "
-        "set_config('enable_bitmapscan', 'off', false), set_config('enable_hashjoin', 'off', false), "
-        "set_config('enable_mergejoin', 'off', false), set_config('enable_nestloop', 'on', false), "
-        "set_config('enable_indexscan', 'on', false), set_config('enable_sort', 'on', false), "
-        "set_config('jit', 'off', false), set_config('max_parallel_workers_per_gather', '0', false), "
-        "set_config('standard_conforming_strings', 'on', false), set_config('client_min_messages', 'error', false), "
-        "set_config('bytea_output', 'hex', false), set_config('tcp_keepalives_idle', '30', false), "
-        "CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) "
-        "END%s",
-        version >= 140000 ? ", set_config('idle_session_timeout', '0', false)" : "");
+        "set_config('statement_timeout', '0', pooled), set_config('lock_timeout', '10s', pooled), "
+        "set_config('idle_in_transaction_session_timeout', '0', pooled), set_config('row_security', 'off', pooled), "
+        "set_config('default_transaction_isolation', 'read committed', pooled), "
+        "set_config('default_transaction_deferrable', 'off', pooled), set_config('enable_seqscan', 'off', pooled), "
+        "set_config('enable_bitmapscan', 'off', pooled), set_config('enable_hashjoin', 'off', pooled), "
+        "set_config('enable_mergejoin', 'off', pooled), set_config('enable_nestloop', 'on', pooled), "
+        "set_config('enable_indexscan', 'on', pooled), set_config('enable_sort', 'on', pooled), "
+        "set_config('jit', 'off', pooled), set_config('max_parallel_workers_per_gather', '0', pooled), "
+        "set_config('standard_conforming_strings', 'on', pooled), set_config('client_min_messages', 'error', pooled), "
+        "set_config('bytea_output', 'hex', pooled), set_config('tcp_keepalives_idle', '30', pooled), "
+        "CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', pooled) "
+        "END%s FROM (SELECT pg_backend_pid() <> %d AS pooled) AS here",
+        version >= 140000 ? ", set_config('idle_session_timeout', '0', pooled)" : "", PQbackendPID(session->conn));
     if (status)
         return status;
     uint64_t pid = 0;
