@@ -279,6 +279,8 @@ struct rh_driver {
     void (*session_close)(struct rh_session *session);
     void (*cancel)(struct rh_session *session); /* from another thread: makes a call under way fail soon; optional */
     enum rh_status (*facts)(struct rh_ctx *ctx, struct rh_session *session, struct rh_facts *ret_facts);
+    /* What facts.place says, without a look at what is in the store; NULL: only facts knows. */
+    enum rh_status (*locate)(struct rh_ctx *ctx, struct rh_store *store, struct rh_buf *ret_place);
     /* Whether two stores of this driver share data in part (one folder inside the other). NULL: only equal identities
      * clash. */
     bool (*overlaps)(const struct rh_store *a, const struct rh_store *b);

@@ -231,14 +231,12 @@ struct migration {
 };
 
 /* Writes the plan without its secrets to the state folder, for the commands that come after this one. */
-static enum rh_status save_plan(struct migration *migration, struct rh_error *err)
+static enum rh_status save_plan(struct migration *migration, const char *name, struct rh_error *err)
 {
     const struct rh_plan *plan = migration->job.plan;
-    rh_auto_buf struct rh_buf name = RH_BUF_INIT, text = rh_buf_limited(PLAN_TEXT_MAX);
-    enum rh_status status = rh_engine_journal_name(migration->job.engine, &name, err);
-    if (status == RH_OK)
-        status = keyring_plan_write(migration->job.options, migration->secrets, KEYRING_TEXT_SHOW, rh_buf_cstr(&name),
-                                    plan->state_dir, &text, err);
+    rh_auto_buf struct rh_buf text = rh_buf_limited(PLAN_TEXT_MAX), file = RH_BUF_INIT;
+    enum rh_status status = keyring_plan_write(migration->job.options, migration->secrets, KEYRING_TEXT_SHOW, name,
+                                               plan->state_dir, &text, err);
     if (status == RH_OK)
         status = rh_make_dirs(plan->state_dir, 0700, err);
     if (status != RH_OK)
@@ -246,20 +244,30 @@ static enum rh_status save_plan(struct migration *migration, struct rh_error *er
     rh_auto_fd int folder = open(plan->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         return rh_fail_errno(err, errno, "opening state folder '%s'", RH_SHOW(rh_bytes_text(plan->state_dir)));
-    status = rh_buf_text(&name, ".hcl", err);
+    status = rh_buf_format(&file, err, "%s.hcl", name);
     if (status == RH_OK)
-        status = rh_file_replace(folder, rh_buf_cstr(&name), rh_buf_bytes(&text), 0600, err);
-    snprintf(migration->plan_path, sizeof migration->plan_path, "%s/%s", plan->state_dir, rh_buf_cstr(&name));
+        status = rh_file_replace(folder, rh_buf_cstr(&file), rh_buf_bytes(&text), 0600, err);
+    snprintf(migration->plan_path, sizeof migration->plan_path, "%s/%s", plan->state_dir, rh_buf_cstr(&file));
     return status;
 }
 
-/* The engine's run, once the plan stands in a file. */
+/* The engine's run, once the plan stands in a file. From here on the journal has its name, and no store needs to be
+ * asked for it again. */
 static enum rh_status verb(struct rh_job *job, struct rh_error *err)
 {
     struct migration *migration = (struct migration *)job;
-    enum rh_status status = save_plan(migration, err);
+    rh_auto_buf struct rh_buf name = RH_BUF_INIT;
+    enum rh_status status = rh_engine_journal_name(job->engine, &name, err);
+    if (status == RH_OK)
+        status = save_plan(migration, rh_buf_cstr(&name), err);
+    char *copy = status == RH_OK ? strdup(rh_buf_cstr(&name)) : NULL;
+    if (status == RH_OK && !copy)
+        return rh_fail_memory(err);
     if (status != RH_OK)
         return status;
+    free(job->plan->name);
+    job->plan->name = copy;
+    job->plan->named_by_stores = false;
     job->plan_path = migration->plan_path;
     return rh_engine_run(job->engine, err);
 }

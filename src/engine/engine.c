@@ -134,10 +134,20 @@ void rh_engine_progress(struct rh_engine *engine, struct rh_progress *ret_progre
     pthread_mutex_unlock(&engine->progress_lock);
 }
 
-/* What a side is called in the name of a journal. */
-static const char *lasting_name(const struct side *side)
+/* Adds what a side is called in the name of a journal: where it is, if possible without a look at what is in it. */
+static enum rh_status
+add_lasting_name(struct move_run *move, struct side *side, struct rh_buf *out, struct rh_error *err)
 {
-    return side->facts.place[0] ? side->facts.place : side->facts.identity;
+    const struct rh_driver *driver = side->endpoint->driver;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    enum rh_status status = rh_buf_format(out, err, "%s\n", driver->name);
+    if (status == RH_OK)
+        status = driver->locate ? side_store(move, side, err) : check_open_one(move, side, err);
+    if (status == RH_OK && driver->locate)
+        status = side_status(side, err, driver->locate(&ctx, side->store, out));
+    else if (status == RH_OK)
+        status = rh_buf_text(out, side->facts.place[0] ? side->facts.place : side->facts.identity, err);
+    return status == RH_OK ? rh_buf_text(out, "\n", err) : status;
 }
 
 /* The plan's name, '-' and 16 hex digits of SHA-256 over both sides' lasting names: equal however the configuration is
@@ -145,13 +155,12 @@ static const char *lasting_name(const struct side *side)
 static enum rh_status name_by_identity(struct rh_engine *engine, struct rh_buf *ret_name, struct rh_error *err)
 {
     struct move_run *move = &engine->moves[0];
-    enum rh_status status = check_open(move, err);
+    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
+    enum rh_status status = add_lasting_name(move, &move->source, &text, err);
+    if (status == RH_OK)
+        status = add_lasting_name(move, &move->destination, &text, err);
     if (status != RH_OK)
         return status;
-    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
-    if (rh_buf_format(&text, err, "%s\n%s\n%s\n%s\n", move->source.endpoint->driver->name, lasting_name(&move->source),
-                      move->destination.endpoint->driver->name, lasting_name(&move->destination)) != RH_OK)
-        return RH_E_MEMORY;
     uint8_t hash[EVP_MAX_MD_SIZE];
     if (EVP_Digest(text.data, text.size, hash, NULL, EVP_sha256(), NULL) != 1)
         return rh_fail(err, RH_E_INTERNAL, "computing SHA-256 failed");

@@ -163,6 +163,7 @@ int64_t engine_retry_us(const struct rh_engine *engine);
 /* --- side.c --- */
 /* Adds the side to a failure; returns status. */
 enum rh_status side_status(const struct side *side, struct rh_error *err, enum rh_status status);
+enum rh_status side_store(struct move_run *move, struct side *side, struct rh_error *err);
 enum rh_status side_open(struct move_run *move, struct side *side, struct rh_error *err);
 void side_close(struct side *side);
 enum rh_status side_session(struct side *side, struct rh_ctx *ctx, enum rh_role role, struct rh_session **ret_session);

@@ -14,25 +14,28 @@ enum rh_status side_status(const struct side *side, struct rh_error *err, enum r
     return status;
 }
 
+enum rh_status side_store(struct move_run *move, struct side *side, struct rh_error *err)
+{
+    if (side->store)
+        return RH_OK;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    const struct rh_store_args args = {
+        .options = side->endpoint->options,
+        .side = side->which,
+        .vault_config = move->engine->plan->vault_config,
+        .name = move->plan->name,
+        .spool_dir = move->engine->plan->state_dir,
+    };
+    return side_status(side, err, side->endpoint->driver->open(&ctx, &args, &side->store));
+}
+
 enum rh_status side_open(struct move_run *move, struct side *side, struct rh_error *err)
 {
     if (side->session)
         return RH_OK;
-    const struct rh_driver *driver = side->endpoint->driver;
     struct rh_ctx ctx = engine_ctx(move->engine, err);
-    if (!side->store) {
-        const struct rh_store_args args = {
-            .options = side->endpoint->options,
-            .side = side->which,
-            .vault_config = move->engine->plan->vault_config,
-            .name = move->plan->name,
-            .spool_dir = move->engine->plan->state_dir,
-        };
-        enum rh_status status = driver->open(&ctx, &args, &side->store);
-        if (status != RH_OK)
-            return side_status(side, err, status);
-    }
-    return side_session(side, &ctx, RH_ROLE_CONTROL, &side->session);
+    enum rh_status status = side_store(move, side, err);
+    return status == RH_OK ? side_session(side, &ctx, RH_ROLE_CONTROL, &side->session) : status;
 }
 
 void side_close(struct side *side)

@@ -252,6 +252,18 @@ def test_the_server_starts_on_what_went_all_ways(keyring_server, migrate, tmp_pa
     assert keyring_server.rows() == rows
 
 
+@pytest.mark.parametrize("crash", ["journal:3", "journal:8", "journal:14", "journal:20"])
+def test_the_same_command_goes_on(keystore, migrate, tmp_path, crash):
+    new = tmp_path / "new.json"
+    write_component(new, {(b"", b"mine"): (b"AES", b"0" * 32)})
+    before = new.read_bytes()
+    migrate((COMPONENT, keystore), (COMPONENT, new), code=-9, env={"RH_CRASH_AT": crash})
+    assert new.read_bytes() == before or read_component(new).keys() > read_component(keystore).keys()
+    migrate((COMPONENT, keystore), (COMPONENT, new))
+    assert read_component(new) == read_component(keystore) | {(b"", b"mine"): (b"AES", b"0" * 32)}
+    assert len(list((tmp_path / "state").glob("keyring-*.hcl"))) == 1
+
+
 # --- online ---
 
 

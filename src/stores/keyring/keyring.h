@@ -233,6 +233,7 @@ void keyring_close(struct rh_store *base);
 enum rh_status
 keyring_session_open(struct rh_ctx *ctx, struct rh_store *base, enum rh_role role, struct rh_session **ret_session);
 void keyring_session_close(struct rh_session *base);
+enum rh_status keyring_locate(struct rh_ctx *ctx, struct rh_store *base, struct rh_buf *ret_place);
 enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct rh_facts *ret_facts);
 enum rh_status keyring_place_need(struct keyring_store *store, struct rh_error *err);
 
@@ -251,7 +252,7 @@ extern const struct rh_whole_ops keyring_whole_ops;
     .interface_version = RH_STORE_INTERFACE, .model = RH_MODEL_KEYRING, .record_class = RH_RECORDS_SECRET,             \
     .commit_scope = RH_COMMIT_WHOLE, .order_id = RH_ORDER_BYTES, .split = RH_SPLIT_KEY, .rescannable = true,           \
     .close = keyring_close, .session_open = keyring_session_open, .session_close = keyring_session_close,              \
-    .facts = keyring_facts, .read = &keyring_read_ops, .write = &keyring_write_ops, .guard = &keyring_guard_ops,       \
-    .whole = &keyring_whole_ops
+    .facts = keyring_facts, .locate = keyring_locate, .read = &keyring_read_ops, .write = &keyring_write_ops,          \
+    .guard = &keyring_guard_ops, .whole = &keyring_whole_ops
 
 #endif

@@ -88,11 +88,24 @@ keyring_session_open(struct rh_ctx *ctx, struct rh_store *base, enum rh_role rol
     return RH_OK;
 }
 
-/* The file's name as it is, behind a symbolic link. */
+/* The file's name as it is, behind symbolic links; one that isn't there yet has a folder. */
 static void real_path(const struct keyring_store *store, char *out, size_t size)
 {
     rh_auto_free char *real = realpath(store->path, NULL);
-    snprintf(out, size, "%s", real ? real : store->path);
+    const char *slash = real ? NULL : strrchr(store->path, '/');
+    rh_auto_free char *above = slash ? strndup(store->path, (size_t)(slash - store->path) + 1) : NULL;
+    rh_auto_free char *folder = above ? realpath(above, NULL) : NULL;
+    if (folder)
+        snprintf(out, size, "%s%s", strcmp(folder, "/") == 0 ? "" : folder, slash);
+    else
+        snprintf(out, size, "%s", real ? real : store->path);
+}
+
+enum rh_status keyring_locate(struct rh_ctx *ctx, struct rh_store *base, struct rh_buf *ret_place)
+{
+    struct rh_facts facts; /* for the same size as there */
+    real_path((const struct keyring_store *)base, facts.place, sizeof facts.place);
+    return rh_buf_text(ret_place, facts.place, ctx->err);
 }
 
 enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct rh_facts *ret_facts)

@@ -152,6 +152,12 @@ static enum rh_status wrap_facts(struct rh_ctx *ctx, struct rh_session *session,
     return WRAPPED(session, RH_WRAP_FACTS, slot_of(session)->inner->facts(ctx, inner_of(session), ret_facts));
 }
 
+static enum rh_status wrap_locate(struct rh_ctx *ctx, struct rh_store *store, struct rh_buf *ret_place)
+{
+    const struct wrap_store *wrapped = (const struct wrap_store *)store;
+    return wrapped->slot->inner->locate(ctx, wrapped->inner, ret_place);
+}
+
 static bool wrap_overlaps(const struct rh_store *a, const struct rh_store *b)
 {
     const struct wrap_store *left = (const struct wrap_store *)a, *right = (const struct wrap_store *)b;
@@ -376,6 +382,7 @@ const struct rh_driver *rh_wrap_fault(unsigned number, const struct rh_driver *i
     slot->driver.cancel = inner->cancel ? wrap_cancel : NULL;
     slot->driver.facts = inner->facts ? wrap_facts : NULL;
     slot->driver.overlaps = inner->overlaps ? wrap_overlaps : NULL;
+    slot->driver.locate = inner->locate ? wrap_locate : NULL;
     slot->driver.read = inner->read ? &slot->read : NULL;
     slot->driver.write = inner->write ? &slot->write : NULL;
     slot->driver.schema = inner->schema ? &slot->schema : NULL;
