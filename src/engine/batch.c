@@ -86,7 +86,7 @@ static enum rh_status decide_held(struct batch_writer *writer,
                                   struct rh_error *err)
 {
     struct move_run *move = writer->move;
-    const enum rh_on_conflict policy = move->plan->on_conflict;
+    const enum rh_on_conflict policy = move_policy(move);
     const struct rh_hash name = rh_digest_name(&move->digest, move->dataset.name, record->key);
     const bool ours = doubt_has(&range->doubt, name, held->hash);
     record->expect = held->hash;
@@ -343,7 +343,7 @@ enum rh_status batch_write(struct batch_writer *writer, struct rh_ctx *ctx, stru
     struct range next = *range;
     struct rh_undo_position position = {0};
     bool must_look =
-        range->doubt.count > 0 || (!range->state.destination_empty && move->plan->on_conflict != RH_CONFLICT_FAIL);
+        range->doubt.count > 0 || (!range->state.destination_empty && move_policy(move) != RH_CONFLICT_FAIL);
     size_t left = batch->count;
     for (int idle = 0; left > 0;) {
         if (idle == ROUNDS_MOST)

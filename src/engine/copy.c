@@ -184,7 +184,7 @@ static enum rh_status count_all(struct move_run *move, struct rh_error *err)
             "the source changed while it was copied: %llu records when it was surveyed, %llu when they were copied",
             (unsigned long long)expected, (unsigned long long)copied);
     err->side = RH_SIDE_SOURCE;
-    if (move->plan->on_conflict != RH_CONFLICT_OVERWRITE) {
+    if (move_policy(move) != RH_CONFLICT_OVERWRITE) {
         rh_error_hint(err, "stop whatever writes to the source, then run again (after 'rehome rollback', unless it is "
                            "rolled back already)");
         return RH_E_MISMATCH;

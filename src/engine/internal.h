@@ -104,6 +104,7 @@ struct move_run {
     struct rh_dataset dataset; /* kv stores have one */
     struct survey survey;      /* from the survey until it is journaled */
     struct samples samples;    /* under the engine's progress_lock while lanes are at work */
+    bool carries_over;         /* this pass adds to a complete one what the source got since */
     char note[256];            /* what the step under way has to say in status and report */
     struct rh_session *whole;  /* while a destination that commits as a whole is being written */
     /* what check found */
@@ -138,6 +139,13 @@ static inline const char *show_key(const struct move_run *move, struct rh_bytes 
                                                                 : rh_show(key, out->text, sizeof(struct rh_shown));
 }
 #define SHOW_KEY(move, key) show_key((move), (key), &(struct rh_key_shown){{0}})
+
+/* What becomes of a key that the destination has already. A pass that adds to a complete one meets all of its keys. */
+static inline enum rh_on_conflict move_policy(const struct move_run *move)
+{
+    return move->carries_over && move->plan->on_conflict == RH_CONFLICT_FAIL ? RH_CONFLICT_KEEP_EQUAL
+                                                                             : move->plan->on_conflict;
+}
 
 /* --- engine.c --- */
 struct rh_ctx engine_ctx(struct rh_engine *engine, struct rh_error *err);

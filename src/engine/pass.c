@@ -5,9 +5,29 @@
  */
 #include "internal.h"
 
+/* A state that ends a pass: one that was to carry over is over. */
+static enum rh_status state_end(struct move_run *move, const char *state, struct rh_error *err)
+{
+    struct rh_journal *journal = move->engine->journal;
+    enum rh_status status = rh_journal_begin(journal, err);
+    if (status != RH_OK)
+        return status;
+    status = fact_put(move, "state", state, err);
+    if (status == RH_OK)
+        status = rh_journal_remove(journal, move->plan->name, "carries-over", err);
+    if (status == RH_OK)
+        status = rh_journal_commit(journal, err);
+    else
+        rh_journal_abort(journal);
+    move->carries_over = move->carries_over && status != RH_OK;
+    return status;
+}
+
 enum rh_status pass_state_set(struct move_run *move, const char *state, struct rh_error *err)
 {
-    return fact_put(move, "state", state, err);
+    const bool goes_on =
+        strcmp(state, STATE_RUNNING) == 0 || strcmp(state, STATE_FAILED) == 0 || strcmp(state, STATE_ROLLING_BACK) == 0;
+    return goes_on ? fact_put(move, "state", state, err) : state_end(move, state, err);
 }
 
 /* Names of the facts that say which store a side is. */

@@ -156,7 +156,7 @@ static enum rh_status do_verify(struct move_run *move, struct rh_error *err)
     if (status != RH_OK)
         return status;
     status = verify_judge(move, &result, err);
-    if (status == RH_E_MISMATCH && !result.source_still && move->plan->on_conflict == RH_CONFLICT_OVERWRITE) {
+    if (status == RH_E_MISMATCH && !result.source_still && move_policy(move) == RH_CONFLICT_OVERWRITE) {
         struct rh_error second = {0};
         if (verify_forget_changed(move, &second) != RH_OK && err)
             rh_error_prepend(err, "%s; and", second.text);
@@ -268,6 +268,7 @@ static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
     enum rh_status status = digest_load(move, err);
     if (status == RH_OK)
         status = end_rollback(move, err);
+    move->carries_over = fact_is(move, "carries-over", "yes");
     const bool under_way = fact_is(move, "state", STATE_RUNNING) || fact_is(move, "state", STATE_FAILED);
     if (status == RH_OK && under_way)
         status = step_done(move, "survey", &surveyed, err);
@@ -395,6 +396,29 @@ static enum rh_status run_phases(struct rh_engine *engine, bool again, struct rh
     return RH_OK;
 }
 
+/* A complete plan whose servers went on writing after they were opened: compared under the fences, and what the source
+ * got since is carried over. */
+static enum rh_status run_paused_again(struct rh_engine *engine, struct rh_error *err)
+{
+    struct rh_error differs = {0};
+    enum rh_status status = run_complete(engine, &differs);
+    if (status != RH_E_MISMATCH || engine->fences.broken) {
+        if (rh_failed(status) && err)
+            *err = differs;
+        return status;
+    }
+    for (size_t i = 0; i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        if ((status = fact_put(move, "carries-over", "yes", err)) != RH_OK)
+            return status;
+        check_say(move, NULL, RH_FINDING_WARNING, "carries-over", (struct rh_bytes){0},
+                  "what was written to the source since the move was completed is carried over: %s", differs.text);
+        side_close(&move->source);
+        side_close(&move->destination);
+    }
+    return run_phases(engine, true, err);
+}
+
 enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = engine_journal_need(engine, RH_JOURNAL_CREATE, err);
@@ -406,7 +430,9 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
     if (status != RH_OK)
         return command_end(engine, "run", status, err);
     const bool again = all_complete(engine);
-    if (again && !engine->args.overwrite_initialised)
+    if (again && engine->fences.count > 0)
+        status = run_paused_again(engine, err);
+    else if (again && !engine->args.overwrite_initialised)
         status = run_complete(engine, err);
     else
         status = run_phases(engine, again, err);

@@ -140,7 +140,7 @@ static enum rh_status check_conflict(struct move_run *move,
 {
     survey->conflicts++;
     survey->ranges[survey->range_count - 1].state.destination_empty = false;
-    switch (move->plan->on_conflict) {
+    switch (move_policy(move)) {
     case RH_CONFLICT_OVERWRITE:
         return RH_OK;
     case RH_CONFLICT_KEEP_EQUAL:
@@ -273,7 +273,7 @@ static enum rh_status survey_pipe(struct move_run *move, struct survey *survey, 
 static unsigned source_flags(const struct move_run *move)
 {
     const uint64_t most = move->destination.facts.limits.value_bytes, own = move->source.facts.limits.value_bytes;
-    const bool keep_equal = move->plan->on_conflict == RH_CONFLICT_KEEP_EQUAL;
+    const bool keep_equal = move_policy(move) == RH_CONFLICT_KEEP_EQUAL;
     unsigned flags = move->destination.store->driver->write->trial ? 0 : RH_SCAN_KEYS_ONLY;
     if (own == 0 || (most && own > most) || keep_equal)
         flags |= RH_SCAN_SIZES;
@@ -287,7 +287,7 @@ static enum rh_status survey_both(struct move_run *move, struct survey *survey, 
     const struct rh_range all = {.from = first_key(move)};
     const struct rh_write_ops *write = move->destination.store->driver->write;
     const struct rh_whole_ops *whole = whole_of(&move->destination);
-    const unsigned sizes = move->plan->on_conflict == RH_CONFLICT_KEEP_EQUAL ? RH_SCAN_SIZES : 0U;
+    const unsigned sizes = move_policy(move) == RH_CONFLICT_KEEP_EQUAL ? RH_SCAN_SIZES : 0U;
     enum rh_status status = equal_begin(&survey->equal, move, ctx->err);
     if (status == RH_OK && write->trial)
         status = side_status(&move->destination, ctx->err,

@@ -82,7 +82,7 @@ enum rh_status go_back_after(struct rh_engine *engine, struct rh_error *err)
     for (size_t i = 0; i < engine->move_count; i++) {
         struct move_run *move = &engine->moves[i];
         bool prepared = false;
-        if (move->plan->on_conflict != RH_CONFLICT_FAIL || !fact_is(move, "state", STATE_RUNNING))
+        if (move_policy(move) != RH_CONFLICT_FAIL || !fact_is(move, "state", STATE_RUNNING))
             continue;
         if (step_done(move, "survey", &prepared, NULL) != RH_OK || !prepared)
             continue;

@@ -125,7 +125,7 @@ enum rh_status whole_check(struct move_run *move, bool resuming, struct rh_error
         return status;
     }
     const bool ours = move->engine->journal && find_ours(move, rh_buf_bytes(&stamp), NULL);
-    if (!ours && whole_of(side)->replaces_all && move->plan->on_conflict != RH_CONFLICT_OVERWRITE)
+    if (!ours && whole_of(side)->replaces_all && move_policy(move) != RH_CONFLICT_OVERWRITE)
         check_problem(move, side, RH_E_REFUSED, "exists", (struct rh_bytes){0},
                       "name another file, or say on_conflict = \"overwrite\" in the move",
                       "the destination '%s' is there already", side->facts.address);
@@ -141,7 +141,7 @@ keep_equal(struct move_run *move, struct rh_ctx *ctx, const struct rh_record *re
     struct side *side = &move->destination;
     rh_auto_batch struct rh_batch held = RH_BATCH_INIT;
     *ret_kept = false;
-    if (record->outcome != RH_OUTCOME_EXISTS || move->plan->on_conflict != RH_CONFLICT_KEEP_EQUAL)
+    if (record->outcome != RH_OUTCOME_EXISTS || move_policy(move) != RH_CONFLICT_KEEP_EQUAL)
         return RH_OK;
     enum rh_status status = side->store->driver->read->get(ctx, move->whole, &move->dataset, &record->key, 1, &held);
     if (status == RH_OK && held.count == 1)
@@ -152,7 +152,7 @@ keep_equal(struct move_run *move, struct rh_ctx *ctx, const struct rh_record *re
 enum rh_status whole_put(struct move_run *move, struct rh_ctx *ctx, struct range *range, struct rh_batch *batch)
 {
     struct side *side = &move->destination;
-    const bool replace = move->plan->on_conflict == RH_CONFLICT_OVERWRITE;
+    const bool replace = move_policy(move) == RH_CONFLICT_OVERWRITE;
     rh_crash_point("copy");
     enum rh_status status =
         side->store->driver->write->put(ctx, move->whole, batch, replace ? RH_PUT_REPLACE : RH_PUT_CREATE);
@@ -265,7 +265,7 @@ static bool may_replace(const struct move_run *move, bool known, struct rh_bytes
 {
     if (known && !rh_bytes_equal(saved, before))
         return false;
-    return !whole_of(&move->destination)->replaces_all || move->plan->on_conflict == RH_CONFLICT_OVERWRITE;
+    return !whole_of(&move->destination)->replaces_all || move_policy(move) == RH_CONFLICT_OVERWRITE;
 }
 
 /* Keeps what stands now for the way back: the engine does, or the store. */

@@ -12,7 +12,7 @@ import time
 
 import pytest
 from keyringlib import KeyringServer, read_component
-from vaultlib import INTERNAL, KILLED, OK, REHOME, REFUSED, SOURCE, missing_server
+from vaultlib import INTERNAL, KILLED, MISMATCH, OK, REHOME, REFUSED, SOURCE, missing_server
 
 LEASE = 2  # seconds
 ALL_CLOSED = "fence:3"  # a test point: with one fence, the moment at which it is closed and nothing is read yet
@@ -182,6 +182,33 @@ def test_pause(move, fenced):
     assert f"{fence['pause_ms']} ms" in page
     move.call("rollback")
     assert not move.new.exists()
+
+
+def test_carried_over(move, fenced):
+    """What is made between the move and the server's restart on the new keystore: verify shows it, run carries it over."""
+    move.complete()
+    fenced.make_key("in between", b"0123456789abcdef", "AES")
+    fenced.rotate()
+    said = move.call("verify", code=MISMATCH)
+    assert "in between" in said and "'rehome run' carries over" in said
+    said = move.call("run")
+    assert "carried over" in said
+    assert read_component(move.new) == read_component(move.source)
+    move.call("verify")
+    assert "carried over" not in move.complete()
+    move.call("rollback")
+    assert not move.new.exists()
+
+
+def test_carrying_over_cut_off(move, fenced):
+    move.complete()
+    fenced.make_key("in between, too", b"0123456789abcdef", "AES")
+    for at in range(12, 60, 8):
+        env = {**move.env, "RH_CRASH_AT": f"journal:{at}"}
+        done = subprocess.run([REHOME, "run", move.plan], env=env, capture_output=True, text=True, timeout=60, check=False)
+        fenced.wait_on()
+        assert done.returncode in (OK, KILLED), done.stderr
+    move.complete()
 
 
 def test_writers_are_held_back(move, fenced):
