@@ -57,7 +57,9 @@ static void say_differing(struct equal *equal)
         const struct rh_record *right = take_found(&equal->found[1], &at[1], key);
         if (!left || !right || !rh_hash_equal(left->hash, right->hash))
             check_problem(move, &move->destination, RH_E_REFUSED, "exists", key,
-                          "say on_conflict = \"overwrite\" in the move, or remove the record",
+                          move->plan->source.driver->model == RH_MODEL_KEYRING
+                              ? "say on_conflict = \"overwrite\" in the move (keyring-migrate: --on-conflict)"
+                              : "say on_conflict = \"overwrite\" in the move, or remove the record",
                           "the destination already holds %s, with another value", SHOW_KEY(move, key));
     }
 }

@@ -148,9 +148,13 @@ static enum rh_status check_conflict(struct move_run *move,
     case RH_CONFLICT_FAIL:
         break;
     }
-    check_problem(move, &move->destination, RH_E_REFUSED, "exists", left->key,
-                  "move to an empty store, or say on_conflict = \"keep-equal\" or \"overwrite\" in the move",
-                  "the destination already holds %s", SHOW_KEY(move, left->key));
+    check_problem(
+        move, &move->destination, RH_E_REFUSED, "exists", left->key,
+        move->plan->source.driver->model == RH_MODEL_KEYRING
+            ? "move to a keystore without these keys, or say on_conflict = \"keep-equal\" or \"overwrite\" in "
+              "the move (keyring-migrate: --on-conflict)"
+            : "move to an empty store, or say on_conflict = \"keep-equal\" or \"overwrite\" in the move",
+        "the destination already holds %s", SHOW_KEY(move, left->key));
     return RH_OK;
 }
 
