@@ -683,7 +683,7 @@ GOLDEN_KEYS = {
 }
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="REHOME_GOLDEN names no folder with files of real servers' plugins")
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="REHOME_GOLDEN names no folder with files of third parties")
 def test_plugin_files_of_real_servers(home):
     for name, sums in GOLDEN_KEYS.items():
         source, destination = PluginKeystore(home / name / "a/keys"), Keystore(home / name / "b/keys")
