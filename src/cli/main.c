@@ -166,6 +166,7 @@ int main(int argc, char **argv)
     }
     signals_start();
     enum rh_exit code = dispatch(argc, argv);
+    rh_crash_point("wiped"); /* nothing secret is left in memory */
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == RH_EXIT_OK) {
         if (errno != EPIPE)
             rh_talk("rehome: write to standard output: %s", strerrordesc_np(errno));
