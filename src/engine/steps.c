@@ -127,7 +127,8 @@ static enum rh_status do_prepare(struct move_run *move, struct rh_error *err)
     status = missing ? side_status(side, err, schema->before(&ctx, side->session, missing)) : RH_OK;
     if (status == RH_OK)
         status = side_status(side, err, side->store->driver->facts(&ctx, side->session, &side->facts));
-    return status;
+    /* of a container that wasn't there, some of what the report says is known only now */
+    return status == RH_OK && missing ? report_facts(move, err) : status;
 }
 
 static enum rh_status do_mark_destination(struct move_run *move, struct rh_error *err)

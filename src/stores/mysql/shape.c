@@ -306,11 +306,13 @@ static enum rh_yes mariadb_encrypted(struct my_session *session)
     if (!innodb_name(store->database, database, sizeof database) || !innodb_name(store->table, table, sizeof table))
         return RH_UNKNOWN;
     struct rh_error err = {0};
-    /* Scheme 1, no page left that was written without a key. */
+    /* Scheme 1, no page left that was written without a key; one that never was encrypted isn't in the second view. */
     enum rh_status status = my_text(session, &err, "looking for encryption", answer, sizeof answer,
-                                    "SELECT IF(ENCRYPTION_SCHEME <> 0 AND MIN_KEY_VERSION > 0, 'YES', 'NO') FROM "
-                                    "information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE %s('%s/%s')",
-                                    session->lower_case ? "LOWER(NAME) = LOWER" : "NAME = ", database, table);
+                                    "SELECT IF(e.ENCRYPTION_SCHEME <> 0 AND e.MIN_KEY_VERSION > 0, 'YES', 'NO') FROM "
+                                    "information_schema.INNODB_SYS_TABLESPACES t LEFT JOIN "
+                                    "information_schema.INNODB_TABLESPACES_ENCRYPTION e ON e.SPACE = t.SPACE "
+                                    "WHERE %s('%s/%s')",
+                                    session->lower_case ? "LOWER(t.NAME) = LOWER" : "t.NAME = ", database, table);
     if (status == RH_OK)
         return strcmp(answer, "YES") == 0 ? RH_YES : RH_NO;
     return RH_UNKNOWN;
@@ -518,6 +520,10 @@ static enum rh_status make(struct my_session *session, uint32_t missing, struct 
                         !store->need_encryption ? ""
                         : session->mariadb      ? " ENCRYPTED=YES"
                                                 : " ENCRYPTION='Y'");
+    if (status && store->need_encryption && err && !*err->hint)
+        rh_error_hint(err, "the server needs keys to encrypt a table with: %s",
+                      session->mariadb ? "a key management plugin (file_key_management)"
+                                       : "a keyring component (component_keyring_file)");
     if (!status)
         status = my_table_load(session, err);
     if (!status)
