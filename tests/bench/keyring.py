@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of keyrings: rehome keyring-migrate beside mysql_migrate_keyring, in one run.
 
-  tests/bench/keyring.py [--quick] [--runs N] [--json FILE]
+  tests/bench/keyring.py [--quick] [--runs N] [--online N] [--json FILE]
 
 Keyrings of 100, 1,000, 10,000 and 100,000 keys as a server has them (AES of 32 bytes, SECRET up to 1,000, ids of some 50
 bytes, owners), made by a generator. Both programs move one component's file to another one that isn't there yet; ours
 verifies and keeps a journal. mysql_migrate_keyring writes the whole file for each key, so it gets no more than 10,000
 keys, and those once. What both leave behind is compared: same keys. The contestants take turns; what is printed is the
 median of the turns.
+
+Then a running MySQL's own keystore of 1,000 keys is moved online, many times: how long that server was paused, as the
+report has it.
 """
 import argparse
 import json
@@ -29,6 +32,8 @@ from bench import make_build, timed  # noqa: E402
 SIZES = [100, 1_000, 10_000, 100_000]
 THEIRS_MOST = 10_000  # keys
 GOAL_SECONDS = 2  # 100,000 keys with verification
+GOAL_PAUSE = 300  # milliseconds, the median with 1,000 keys
+ONLINE_KEYS = 1_000
 GOAL_GROWTH = 12  # times as long for ten times the keys, from 10,000 on: linear, with some room
 
 
@@ -63,7 +68,7 @@ class Bench:
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="rh-keyring-", dir=args.work))
         self.tool = subprocess.run([ROOT / "tests/servers/mysql", "tool", "mysql_migrate_keyring"], capture_output=True,
                                    text=True, check=False)
-        self.results, self.goals = [], []
+        self.results, self.goals, self.pauses = [], [], []
 
     def fresh(self, name):
         folder = self.work / name
@@ -116,6 +121,35 @@ class Bench:
             (f", theirs {statistics.median(result['theirs']):.3f} s" if result["theirs"] else ""))
         self.results.append(result)
 
+    def online(self, turns):
+        """The pauses of a server, in milliseconds."""
+        folder, keystore = self.work / "server", self.work / "server-keys"
+        write_keyring(keystore, ONLINE_KEYS)
+        script = [ROOT / "tests/servers/mysql"]
+        subprocess.run([*script, "start", folder, f"--keyring={keystore}"], check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL)
+        try:
+            env = dict(line.split("=", 1) for line in (folder / "env").read_text().splitlines() if "=" in line)
+            for _ in range(turns):
+                place = self.fresh("online")
+                subprocess.run([self.rehome, "keyring-migrate", "-q", "--no-defaults", "--user=root", "--log-level=error",
+                                f"--state-dir={place}/state", "--keyring-migration-source=component_keyring_file.so",
+                                f"--source-path={keystore}", "--keyring-migration-destination=component_keyring_file.so",
+                                f"--destination-path={place}/keys", "--keyring-migration-host=127.0.0.1",
+                                f"--keyring-migration-port={env['MYSQL_PORT']}",
+                                f"--keyring-migration-user={env['MYSQL_MOVER']}",
+                                f"--password-file={env['MYSQL_PASSWORD_FILE']}", f"--ssl-ca={env['MYSQL_CA']}"],
+                               check=True, stderr=subprocess.DEVNULL)
+                plan = next((place / "state").glob("*.hcl"))
+                report = json.loads(subprocess.run([self.rehome, "report", plan], check=True, capture_output=True).stdout)
+                self.pauses.append(report["moves"][0]["fences"][0]["pause_ms"])
+                assert len(read_keyring(place / "keys")) >= ONLINE_KEYS
+        finally:
+            subprocess.run([*script, "stop", folder], check=False)
+        middle = statistics.median(self.pauses)
+        self.goals.append({"what": f"pause of a server with {ONLINE_KEYS:,} keys, median", "goal": f"<= {GOAL_PAUSE} ms",
+                           "value": middle, "met": middle <= GOAL_PAUSE, "text": f"{middle:.0f} ms"})
+
     def judge(self):
         median = {r["keys"]: statistics.median(r["ours"]) for r in self.results}
         most = SIZES[-1]
@@ -132,6 +166,11 @@ class Bench:
             lines.append(f"{r['keys']:>8}{r['bytes'] / 1e6:>7.1f} MB{ours:>9.3f} s" +
                          (f"{theirs:>22.3f} s{theirs / ours:>9.1f}" if theirs else f"{'-':>24}{'-':>9}") +
                          f"{r['peak_kib'] / 1024:>7.1f} MiB")
+        if self.pauses:
+            told = ", ".join(f"{name} {value:.0f}" for name, value in (
+                ("least", min(self.pauses)), ("median", statistics.median(self.pauses)),
+                ("nine of ten within", sorted(self.pauses)[(len(self.pauses) * 9 + 9) // 10 - 1]), ("most", max(self.pauses))))
+            lines += ["", f"pause in ms, {len(self.pauses)} online moves of {ONLINE_KEYS:,} keys: {told}"]
         lines += ["", f"{'goal':52}{'wanted':>10}  measured"]
         for goal in self.goals:
             lines.append(f"{goal['what']:52}{goal['goal']:>10}  {goal['text']:12}{'met' if goal['met'] else 'NOT MET'}")
@@ -140,18 +179,20 @@ class Bench:
     def save(self, path):
         with open(path, "w", encoding="ascii") as out:
             json.dump({"cpus": os.cpu_count(), "quick": self.args.quick, "runs": self.args.runs, "results": self.results,
-                       "goals": self.goals}, out, indent=1)
+                       "pauses_ms": self.pauses, "goals": self.goals}, out, indent=1)
 
 
 def main():
     parser = argparse.ArgumentParser(description="times beside mysql_migrate_keyring")
     parser.add_argument("--quick", action="store_true", help="one turn, and no more than 1,000 keys for the other one")
     parser.add_argument("--runs", type=int, help="turns (3)")
+    parser.add_argument("--online", type=int, help="online moves for the pause (20)")
     parser.add_argument("--build", default=str(ROOT / "build-bench"), help="build folder (build-bench)")
     parser.add_argument("--work", help="folder for keystores (the system's temporary folder)")
     parser.add_argument("--json", default=str(ROOT / "build-bench" / "keyring.json"), help="where figures go")
     args = parser.parse_args()
     args.runs = args.runs or (1 if args.quick else 3)
+    args.online = (3 if args.quick else 20) if args.online is None else args.online
     args.build = os.path.abspath(args.build)
     make_build(args.build)
     bench = Bench(args)
@@ -162,6 +203,8 @@ def main():
         for count in SIZES:
             bench.case(count)
         bench.judge()
+        if args.online and bench.tool.returncode == 0:
+            bench.online(args.online)
         bench.save(args.json)
         print(bench.table())
         say(f"took {time.monotonic() - start:.0f} s")
