@@ -40,8 +40,8 @@ struct rh_engine_args {
     /* data folders besides the plan's, that a keyring's keys have to open; borrowed until close */
     const char *const *datadirs;
     size_t datadir_count;
-    bool guarded;               /* fences may be closed: their guardian is started, so there are no threads yet */
-    int64_t retry_us;           /* how long a lost connection is tried again; < 0: default 30 s */
+    bool guarded;     /* fences may be closed: their guardian is started, so there are no threads yet */
+    int64_t retry_us; /* how long a lost connection is tried again; < 0: default 30 s */
 };
 struct rh_engine;
 enum rh_status

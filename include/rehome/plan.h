@@ -63,10 +63,10 @@ struct rh_move {
     enum rh_mode mode;
     enum rh_on_conflict on_conflict;
     struct rh_endpoint source, destination;
-    bool verify;          /* default true */
-    bool source_marker;   /* default true; marker = "none" turns it off for a source we may only read */
-    int64_t parallel;     /* lanes; 0 = the engine's default */
-    int64_t memory_bytes; /* budget for batches; default 64 MiB */
+    bool verify;                   /* default true */
+    bool source_marker;            /* default true; marker = "none" turns it off for a source we may only read */
+    int64_t parallel;              /* lanes; 0 = the engine's default */
+    int64_t memory_bytes;          /* budget for batches; default 64 MiB */
     struct rh_fence_block *fences; /* mode paused: at least one; else none */
     size_t fence_count;
     const struct rh_options *options;
@@ -85,8 +85,8 @@ struct rh_plan {
     struct rh_document *document;
 };
 /* Reads and checks a plan or a Vault migrate file (told apart by its words). Every unknown word is an error naming
- * file, line, column and the nearest known word. `drivers` is rh_drivers(), `fences` rh_fence_drivers(). RH_E_PLAN, also
- * for an absent file. */
+ * file, line, column and the nearest known word. `drivers` is rh_drivers(), `fences` rh_fence_drivers(). RH_E_PLAN,
+ * also for an absent file. */
 enum rh_status rh_plan_load(const char *path,
                             const struct rh_driver *const *drivers,
                             const struct rh_fence_driver *const *fences,

@@ -3,6 +3,7 @@
 #include "internal.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { RENEWALS = 5 };                         /* in the time of a lease */
 #define OPEN_LIMIT_US (5 * INT64_C(1000000))   /* how long opening is tried here; the guardian goes on */
@@ -407,6 +408,31 @@ enum rh_status fences_recover(struct rh_engine *engine, struct rh_error *err)
             *err = why;
     }
     return status;
+}
+
+/* --- what the servers have loaded --- */
+
+/* Whether two paths lead to one file; an absent one leads nowhere. */
+static bool same_file(const char *one, const char *other)
+{
+    struct stat a, b;
+    return stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+void fences_say_loaded(struct move_run *move)
+{
+    const struct fences *fences = &move->engine->fences;
+    for (size_t i = 0; i < fences->count; i++) {
+        const struct fence_run *run = &fences->runs[i];
+        const char *loaded = run->facts.loaded;
+        if (run->move != move || !loaded[0] || same_file(loaded, move->source.facts.address) ||
+            same_file(loaded, move->destination.facts.address))
+            continue;
+        check_say(move, NULL, RH_FINDING_WARNING, "fence-loaded", (struct rh_bytes){0},
+                  "the keystore that %s has loaded, %s, is neither source nor destination as seen from here: is it the "
+                  "right server?",
+                  run->facts.address, RH_SHOW(rh_bytes_text(loaded)));
+    }
 }
 
 /* --- settling --- */

@@ -66,6 +66,8 @@ enum rh_status fences_open(struct rh_engine *engine, enum rh_status outcome, str
 enum rh_status fences_journal(struct move_run *move, struct rh_error *err) RH_MUST_USE;
 /* recover: opens what an earlier process left closed, and says what it finds. */
 enum rh_status fences_recover(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
+/* Says it when a server has a keystore loaded that is neither side of its move: perhaps the wrong server was named. */
+void fences_say_loaded(struct move_run *move);
 /* Waits until the move's source stands still: a write that was let in before the closing may be under way. */
 enum rh_status fences_settle(struct move_run *move, struct rh_error *err) RH_MUST_USE;
 

@@ -9,7 +9,7 @@
  *   N EPOCH   it is closed: UTC microseconds, blank, epoch       answered
  *   F         it is open again
  *   B         all are renewed                                    answered
- *   Q         nothing is closed any more: go                     answered
+ *   Q         nothing is closed any more: go
  *
  * An answer is "y", or "n" and words. While a fence is closed and nothing was heard for the time of a lease, the engine
  * counts as frozen. Before anything is opened the engine is ended for good, by SIGKILL through a descriptor of the
@@ -121,7 +121,8 @@ void guardian_stop(struct guardian *guardian, bool armed)
         return;
     /* with something closed it stays: it acts when this process ends */
     if (!armed) {
-        if (ask(guardian, 'Q', 0, "", BEAT_LIMIT_MS, NULL) != RH_OK)
+        struct pollfd ended = {.fd = guardian->pid_fd, .events = POLLIN};
+        if (send_message(guardian, 'Q', 0, "") != RH_OK || poll(&ended, 1, BEAT_LIMIT_MS) != 1)
             (void)kill(guardian->pid, SIGKILL); /* our child, not waited for yet: the number is its own */
         (void)waitpid(guardian->pid, NULL, 0);
         close(guardian->socket);
@@ -297,15 +298,13 @@ static size_t open_all(struct keeper *keeper, int out)
         if (!keeper->wards[i].armed)
             continue;
         const pid_t pid = fork();
+        started++;
         if (pid > 0)
-            started++;
-        if (pid != 0 && pid > 0)
             continue;
-        const struct opening opening = open_ward(keeper, i); /* without a process for it, here */
+        const struct opening opening = open_ward(keeper, i); /* without a process for it (pid < 0), here */
         (void)!write(out, &opening, sizeof opening);
         if (pid == 0)
             _exit(0);
-        started++;
     }
     return started;
 }

@@ -276,6 +276,8 @@ static enum rh_status phase_begin(struct move_run *move, struct rh_error *err)
     if (status == RH_OK)
         status = look_at_sides(move, surveyed, err);
     if (status == RH_OK)
+        fences_say_loaded(move);
+    if (status == RH_OK)
         status = fences_settle(move, err);
     if (status == RH_OK && (under_way || fact_is(move, "state", STATE_COMPLETE)))
         status = places_check(move, err);

@@ -58,6 +58,8 @@ enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err)
             status = check_sides(move, standing != NULL, err);
         if (status == RH_OK)
             status = fences_check(move, err);
+        if (status == RH_OK)
+            fences_say_loaded(move);
         if (status == RH_OK && standing) {
             check_say(move, NULL, RH_FINDING_FACT, "standing", (struct rh_bytes){0}, "%s", standing);
             status = places_check(move, err);

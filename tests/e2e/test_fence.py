@@ -376,6 +376,27 @@ def test_somebody_else_had_closed_it(move, fenced):
         fenced.sql("SET GLOBAL keyring_operations = ON")
 
 
+def test_another_keystore_loaded(move, fenced, tmp_path):
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(fenced.keystore.read_bytes())
+    copy.chmod(0o600)
+    move.source = copy
+    move.write(fenced.fence())
+    assert "is neither source nor destination" in move.call("check")
+    assert "is neither source nor destination" in move.call("run")
+
+
+def test_guardian_frozen(move, fenced):
+    """A guardian that doesn't answer protects nobody: rehome opens, ends it, and begins anew when called again."""
+    one, guardian = move.stopped()
+    os.kill(guardian, signal.SIGSTOP)
+    one.send_signal(signal.SIGCONT)
+    fenced.wait_on()
+    assert one.wait(10) == INTERNAL or one.returncode == SOURCE
+    assert gone(guardian) and not move.new.exists()
+    move.complete()
+
+
 def test_rights(move, fenced):
     move.write(fenced.fence(user="half"))
     for command in ("check", "run"):
