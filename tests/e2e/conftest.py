@@ -22,7 +22,7 @@ def build_dir():
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "mariadb_only(why): not also on other servers")
+    config.addinivalue_line("markers", "mariadb_only(why, but=()): not also on other servers, but for those named")
     config.addinivalue_line("markers", "mysql_only(why): on MariaDB and MySQL, but on no other server")
 
 
@@ -39,7 +39,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         given = item.callspec.params if getattr(item, "callspec", None) else {}
         first = given.get("server", "mariadb") == "mariadb"
-        if not first and (given.get("way") == "file-file" or item.get_closest_marker("mariadb_only")):
+        only = item.get_closest_marker("mariadb_only")
+        if not first and (given.get("way") == "file-file" or (only and given["server"] not in only.kwargs.get("but", ()))):
             again.append(item)
         elif given.get("server") in OTHER_SERVERS and item.get_closest_marker("mysql_only"):
             again.append(item)

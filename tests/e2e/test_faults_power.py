@@ -118,15 +118,18 @@ def test_power_loss_at_every_sync(way, server, home):
     everywhere(disk, f"power loss at every sync, {way}")
 
 
+@pytest.mark.mariadb_only("what is lost lies on our side", but=["postgresql"])
 @pytest.mark.parametrize("way", ["file-server", "server-file"])
 def test_power_loss_under_overwrite(way, server, home):
-    """Images of replaced values must outlive the power loss: every case is rolled back."""
+    """Images of replaced values must outlive the power loss: every case is rolled back. A sample on another server, since
+    the order of its commits and our syncs is the driver's, too."""
     records = make_records(60)
     held = {**EXTRAS, **{key: b"old value of " + key for key in list(records)[:20]}}
     disk = Disk(home, way, server, records, held, on_conflict="overwrite", more="parallel = 2")
     syncs = disk.count()
+    sample = range(1, syncs + 1) if SOAK or server.kind == "mariadb" else sorted({1 + i * (syncs - 6) // 7 for i in range(8)})
     with Cases(f"power loss under overwrite, then rollback, {way} on {server.word}") as cases:
-        for k in range(1, syncs + 1):
+        for k in sample:
             mode = ("drop", "prefix", "subset")[k % 3]
             disk.fresh()
             code = disk.move.do("run", env=disk.env(k, mode, k))

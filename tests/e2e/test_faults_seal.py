@@ -101,6 +101,7 @@ def test_any_byte_flipped(server, home):
     assert_equal(it.held, it.destination.read(), "the destination after rollback with the whole file")
 
 
+@pytest.mark.mariadb_only("the undo log is on our side", but=["postgresql"])
 def test_cut(server, home):
     it = sealed(server, home, more="parallel = 1")
     with Cases("undo segment cut") as cases:
