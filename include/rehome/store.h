@@ -257,6 +257,13 @@ struct rh_store_args {
     const char *spool_dir;
 };
 
+/* One thing that a server has to be told so as to use a store, for people. */
+struct rh_setting {
+    const char *where; /* "my.cnf, group [mysqld]" */
+    const char *text;  /* exactly as it has to stand there */
+};
+typedef enum rh_status rh_setting_add(void *user, const struct rh_setting *setting, struct rh_error *err);
+
 struct rh_driver {
     const char *name;
     const char *const *aliases; /* NULL-terminated, or NULL */
@@ -289,6 +296,8 @@ struct rh_driver {
     const struct rh_schema_ops *schema;
     const struct rh_guard_ops *guard;
     const struct rh_whole_ops *whole; /* RH_COMMIT_WHOLE, else NULL */
+    /* Calls `add` with what makes a server use this store, without a look at any. Optional. */
+    enum rh_status (*settings)(const struct rh_store *store, rh_setting_add *add, void *user, struct rh_error *err);
 };
 
 /* --- src/stores/registry.c --- */

@@ -136,6 +136,8 @@ json_t *rh_view_load(const struct rh_plan *plan, enum rh_status *ret_status, str
 void rh_view_status(FILE *out, const json_t *report);
 /* "moved 3,000 records ...": the closing words of a run. */
 void rh_view_summary(FILE *out, const json_t *report);
+/* What is left to do by hand after moves between keyrings: which server has to be told what. */
+void rh_view_afterwards(FILE *out, const json_t *report, const char *plan_path);
 /* After a failure: what stands now and which command continues. `again` is the command that resumes the move. */
 void rh_view_standing(FILE *out, const json_t *report, const char *again, const char *plan_path);
 

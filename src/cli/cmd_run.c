@@ -29,6 +29,7 @@ static void closing(const struct rh_job *job)
     json_t *report = rh_view_load(job->plan, &status, &err);
     rh_talk_lock();
     rh_view_summary(stderr, report);
+    rh_view_afterwards(stderr, report, job->plan_path);
     rh_talk_unlock();
     rh_talk("done in %s; 'rehome rollback' goes back until 'rehome finish' ends the way back",
             rh_words_duration(rh_clock_us() - job->started_us).text);

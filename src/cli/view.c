@@ -259,6 +259,70 @@ void rh_view_summary(FILE *out, const json_t *report)
     json_array_foreach(json_object_get(report, "moves"), i, move) summary_move(out, move);
 }
 
+/* Lines of a server's configuration, each below the place where it belongs. */
+static void lines_settings(FILE *out, const char *words, const json_t *settings)
+{
+    const char *last = "";
+    size_t i;
+    json_t *setting;
+    json_array_foreach(settings, i, setting)
+    {
+        const char *where = text_of(setting, "where");
+        if (strcmp(where, last) != 0) {
+            fprintf(out, "    %s ", words);
+            rh_put_clean(out, where);
+            fputs(":\n", out);
+        }
+        last = where;
+        fputs("      ", out);
+        rh_put_clean(out, text_of(setting, "text"));
+        fputc('\n', out);
+    }
+}
+
+/* What is left to do by hand after one move. */
+static void afterwards_move(FILE *out, const json_t *afterwards, const char *plan_path)
+{
+    size_t i, j;
+    json_t *one, *server;
+    json_array_foreach(json_object_get(afterwards, "cases"), i, one)
+    {
+        fputs("  ", out);
+        rh_put_clean(out, text_of(one, "who"));
+        json_array_foreach(json_object_get(one, "servers"), j, server)
+        {
+            fputs(j ? ", " : " (", out);
+            rh_put_clean(out, json_string_value(server) ? json_string_value(server) : "");
+        }
+        fputs(j ? "): " : ": ", out);
+        rh_put_clean(out, text_of(one, "text"));
+        fputc('\n', out);
+        lines_settings(out, "take out of", json_object_get(one, "take_out"));
+        lines_settings(out, "put into", json_object_get(one, "put_in"));
+    }
+    fputs("  ", out);
+    rh_put_clean(out, text_of(afterwards, "gap"));
+    fputs("\n    rehome verify ", out);
+    rh_put_clean(out, plan_path);
+    fputc('\n', out);
+}
+
+void rh_view_afterwards(FILE *out, const json_t *report, const char *plan_path)
+{
+    size_t i;
+    json_t *move;
+    json_array_foreach(json_object_get(report, "moves"), i, move)
+    {
+        const json_t *afterwards = json_object_get(move, "afterwards");
+        if (!json_is_object(afterwards))
+            continue;
+        fputs("afterwards, with the keys of move '", out);
+        rh_put_clean(out, text_of(move, "name"));
+        fputs("':\n", out);
+        afterwards_move(out, afterwards, plan_path);
+    }
+}
+
 /* Which command goes on from this state, NULL when none is needed. */
 static void standing_next(FILE *out, const char *state, const char *again, const char *plan_path)
 {

@@ -420,6 +420,12 @@ json_t *report_not_moved(const json_t *counts,
 /* `move`: the report's object, with its sides. */
 json_t *report_limits(const struct rh_move *plan, const json_t *move);
 
+/* --- report_afterwards.c: what is left to do by hand after a move between keyrings --- */
+/* Journals what a server is told so as to use a side; nothing for other stores. */
+enum rh_status afterwards_put(struct move_run *move, const struct side *side, struct rh_error *err);
+/* `move`: the report's object, with its sides and fences. */
+json_t *report_afterwards(struct rh_journal *journal, const struct rh_move *plan, const json_t *move);
+
 /* --- digest_key.c --- */
 enum rh_status digest_load(struct move_run *move, struct rh_error *err);
 

@@ -32,7 +32,11 @@ static enum rh_status facts_put(struct move_run *move, const struct side *side, 
 enum rh_status report_facts(struct move_run *move, struct rh_error *err)
 {
     enum rh_status status = facts_put(move, &move->source, err);
-    return status == RH_OK ? facts_put(move, &move->destination, err) : status;
+    if (status == RH_OK)
+        status = facts_put(move, &move->destination, err);
+    if (status == RH_OK)
+        status = afterwards_put(move, &move->source, err);
+    return status == RH_OK ? afterwards_put(move, &move->destination, err) : status;
 }
 
 /* --- building --- */
@@ -195,6 +199,11 @@ static enum rh_status move_more(struct building *building, json_t *move, struct 
     fact = fact_text(building, "start", &text);
     if (building->move->fence_count &&
         json_object_set_new(move, "fences", fences_report(building->journal, building->move)))
+        return rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
+    const char *state = json_string_value(json_object_get(move, "state"));
+    if (building->move->source.driver->model == RH_MODEL_KEYRING && state &&
+        (strcmp(state, STATE_COMPLETE) == 0 || strcmp(state, STATE_FINISHED) == 0) &&
+        json_object_set_new(move, "afterwards", report_afterwards(building->journal, building->move, move)))
         return rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
     if (json_object_set_new(move, "begun", stamp_json(building->begun_us)) ||
         json_object_set_new(move, "ended", stamp_json(building->ended_us)) ||

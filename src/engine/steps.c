@@ -399,13 +399,22 @@ static enum rh_status run_phases(struct rh_engine *engine, bool again, struct rh
     return RH_OK;
 }
 
-/* A complete plan whose servers went on writing after they were opened: compared under the fences, and what the source
+/* Whether sources are written to after their move: between keyrings until the server is restarted on the other one. */
+static bool goes_on(const struct rh_engine *engine)
+{
+    bool keyrings = engine->move_count > 0;
+    for (size_t i = 0; i < engine->move_count; i++)
+        keyrings = keyrings && engine->moves[i].plan->source.driver->model == RH_MODEL_KEYRING;
+    return keyrings || engine->fences.count > 0;
+}
+
+/* A complete plan whose servers went on writing: compared, under the fences where there are any, and what the source
  * got since is carried over. */
-static enum rh_status run_paused_again(struct rh_engine *engine, struct rh_error *err)
+static enum rh_status run_going_on(struct rh_engine *engine, struct rh_error *err)
 {
     struct rh_error differs = {0};
     enum rh_status status = run_complete(engine, &differs);
-    if (status != RH_E_MISMATCH || engine->fences.broken) {
+    if (status != RH_E_MISMATCH || differs.side != RH_SIDE_SOURCE || engine->fences.broken) {
         if (rh_failed(status) && err)
             *err = differs;
         return status;
@@ -433,8 +442,8 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
     if (status != RH_OK)
         return command_end(engine, "run", status, err);
     const bool again = all_complete(engine);
-    if (again && engine->fences.count > 0)
-        status = run_paused_again(engine, err);
+    if (again && goes_on(engine))
+        status = run_going_on(engine, err);
     else if (again && !engine->args.overwrite_initialised)
         status = run_complete(engine, err);
     else

@@ -322,7 +322,8 @@ enum rh_status verify_judge(struct move_run *move, const struct verify_result *r
             result->equal ? "both sides are equal: " : "the sides differ: ", (unsigned long long)result->missing,
             (unsigned long long)result->differing, (unsigned long long)result->b.count);
     err->side = result->source_still ? RH_SIDE_DESTINATION : RH_SIDE_SOURCE;
-    if (!result->source_still && move->plan->fence_count > 0 && fact_is(move, "state", STATE_COMPLETE))
+    if (!result->source_still && fact_is(move, "state", STATE_COMPLETE) &&
+        (move->plan->fence_count > 0 || move->plan->source.driver->model == RH_MODEL_KEYRING))
         rh_error_hint(err, "'rehome run' carries over what was written to the source since");
     else if (!result->source_still && move_policy(move) == RH_CONFLICT_OVERWRITE)
         rh_error_hint(

@@ -478,6 +478,82 @@ static void put_fences(struct html *html, const json_t *fences)
     html_mark(html, "</dl></div>");
 }
 
+/* Lines of a server's configuration, each below the place where it belongs. */
+static void put_settings(struct html *html, const char *words, const json_t *settings)
+{
+    const char *last = "";
+    size_t i;
+    json_t *setting;
+    json_array_foreach(settings, i, setting)
+    {
+        const char *where = member_text(setting, "where");
+        if (!is(where, last)) {
+            html_mark(html, "<p>");
+            html_textf(html, "%s %s:", words, where);
+            html_mark(html, "</p>");
+        }
+        last = where;
+        html_mark(html, "<pre><code>");
+        html_text(html, member_text(setting, "text"));
+        html_mark(html, "</code></pre>");
+    }
+}
+
+/* What is left to do by hand, server by server. */
+static void put_afterwards(struct html *html, const json_t *afterwards)
+{
+    size_t i, j;
+    json_t *one, *server;
+    if (!json_is_object(afterwards))
+        return;
+    html_mark(html, "<div class=\"card\"><h3>What is left to do on the servers</h3>");
+    json_array_foreach(json_object_get(afterwards, "cases"), i, one)
+    {
+        html_mark(html, "<p><strong>");
+        html_textf(html, "For %s", member_text(one, "who"));
+        html_mark(html, "</strong>");
+        json_array_foreach(json_object_get(one, "servers"), j, server)
+        {
+            html_text(html, j ? ", " : " (");
+            html_classed(html, "span", "code", json_string_value(server) ? json_string_value(server) : "");
+        }
+        html_text(html, j ? "): " : ": ");
+        html_text(html, member_text(one, "text"));
+        html_mark(html, ".</p>");
+        put_settings(html, "Take out of", json_object_get(one, "take_out"));
+        put_settings(html, "Put into", json_object_get(one, "put_in"));
+    }
+    html_element(html, "p", member_text(afterwards, "gap"));
+    html_mark(html, "</div>");
+}
+
+/* Which data folders of servers the keys were proven on. */
+static void put_proof(struct html *html, const json_t *proof)
+{
+    size_t i;
+    json_t *folder;
+    char words[240];
+    if (json_array_size(proof) == 0)
+        return;
+    html_mark(html, "<div class=\"card\"><h3>Do the keys open the servers' data?</h3><dl>");
+    json_array_foreach(proof, i, folder)
+    {
+        put_pair(html, "Data folder", "code", member_text(folder, "folder"));
+        snprintf(words, sizeof words, "%s of %s encrypted files, by %s keys",
+                 rh_words_count(member_count(folder, "opened")).text,
+                 rh_words_count(member_count(folder, "encrypted")).text,
+                 rh_words_count(member_count(folder, "keys")).text);
+        put_pair(html, "Opened", "", words);
+        if (member_count(folder, "failed")) {
+            snprintf(words, sizeof words, "%s files", rh_words_count(member_count(folder, "failed")).text);
+            put_pair(html, "NOT opened", "", words);
+        }
+        if (json_is_true(json_object_get(folder, "server_at_work")))
+            put_pair(html, "Seen", "", "while a server was at work in it: what it had not written yet was not seen");
+    }
+    html_mark(html, "</dl></div>");
+}
+
 void page_move(struct page *page, const json_t *move, size_t number)
 {
     struct html *html = &page->html;
@@ -497,6 +573,8 @@ void page_move(struct page *page, const json_t *move, size_t number)
     html_mark(html, "</p>");
     put_fences(html, json_object_get(move, "fences"));
     put_digests(html, move);
+    put_proof(html, json_object_get(move, "proof"));
+    put_afterwards(html, json_object_get(move, "afterwards"));
     put_counts(html, json_object_get(move, "counts"));
     html_mark(html, "<div class=\"card\"><h3>What was not moved</h3>");
     put_list(html, json_object_get(move, "not_moved"));

@@ -56,10 +56,50 @@ static enum rh_status component_open(struct rh_ctx *ctx, const struct rh_store_a
     return status;
 }
 
+/* A path as a JSON string; bytes from 0x80 up stand as they are, as the server reads them. */
+static enum rh_status add_json_text(struct rh_buf *out, const char *text, struct rh_error *err)
+{
+    enum rh_status status = rh_buf_u8(out, '"', err);
+    for (; status == RH_OK && *text; text++) {
+        if (*text == '"' || *text == '\\')
+            status = rh_buf_format(out, err, "\\%c", *text);
+        else
+            status = (uint8_t)*text < 0x20 ? rh_buf_format(out, err, "\\u%04x", (unsigned)*text)
+                                           : rh_buf_u8(out, (uint8_t)*text, err);
+    }
+    return status == RH_OK ? rh_buf_u8(out, '"', err) : status;
+}
+
+/* The manifest that loads the component, and the configuration that names the file. */
+static enum rh_status
+component_settings(const struct rh_store *store, rh_setting_add *add, void *user, struct rh_error *err)
+{
+    static const struct rh_setting manifest = {
+        .where = "mysqld.my, beside the server's program (or in its data folder, where that file says "
+                 "read_local_manifest)",
+        .text = "{\"components\": \"file://component_keyring_file\"}",
+    };
+    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
+    enum rh_status status = rh_buf_text(&text, "{\"path\": ", err);
+    if (status == RH_OK)
+        status = add_json_text(&text, ((const struct keyring_store *)store)->path, err);
+    if (status == RH_OK)
+        status = rh_buf_text(&text, ", \"read_only\": false}", err);
+    if (status == RH_OK)
+        status = add(user, &manifest, err);
+    const struct rh_setting configuration = {
+        .where = "component_keyring_file.cnf, in the server's plugin_dir (or in its data folder, where that file says "
+                 "read_local_config)",
+        .text = rh_buf_cstr(&text),
+    };
+    return status == RH_OK ? add(user, &configuration, err) : status;
+}
+
 const struct rh_driver rh_driver_component_keyring_file = {
     .name = "component_keyring_file",
     .summary = "the keystore of MySQL's component_keyring_file, 8.0.24 and later",
     .options = options,
     .open = component_open,
+    .settings = component_settings,
     KEYRING_DRIVER,
 };

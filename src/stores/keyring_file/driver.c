@@ -37,10 +37,26 @@ static enum rh_status plugin_open(struct rh_ctx *ctx, const struct rh_store_args
     return RH_OK;
 }
 
+/* Two lines of the server's option file. */
+static enum rh_status
+plugin_settings(const struct rh_store *store, rh_setting_add *add, void *user, struct rh_error *err)
+{
+    static const char where[] = "my.cnf, group [mysqld] (MySQL 5.7.11 to 8.3; later ones have no such plugin)";
+    const struct rh_setting load = {.where = where, .text = "early-plugin-load=keyring_file.so"};
+    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
+    enum rh_status status =
+        rh_buf_format(&text, err, "keyring_file_data=%s", ((const struct keyring_store *)store)->path);
+    if (status == RH_OK)
+        status = add(user, &load, err);
+    const struct rh_setting data = {.where = where, .text = rh_buf_cstr(&text)};
+    return status == RH_OK ? add(user, &data, err) : status;
+}
+
 const struct rh_driver rh_driver_keyring_file = {
     .name = "keyring_file",
     .summary = "the keystore of MySQL's plugin keyring_file, 5.7.11 to 8.3",
     .options = options,
     .open = plugin_open,
+    .settings = plugin_settings,
     KEYRING_DRIVER,
 };
