@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 import archive_reader
@@ -336,6 +337,19 @@ def test_keystores_that_somebody_could_exchange_are_refused(home):
                     assert run(owned, side, "belongs to somebody") == REFUSED
             with cases.one(f"link of our own, {side}"):
                 assert run(symlinked, side) == OK
+        with cases.one("a mount point of its own"):
+            source, destination = Keystore(home / "p/a/keys", keys), Keystore(home / "p/b/keys", {})
+            other = Keystore(home / "p/c/keys", {})
+            done = subprocess.run(["mount", "--bind", other.path, destination.path], capture_output=True, check=False)
+            if done.returncode == 0:
+                try:
+                    move = Move(home / "p/m", source, destination)
+                    move.must(REFUSED)
+                    assert "mount point of its own" in move.said
+                    back = Move(home / "p/m2", destination, Keystore(home / "p/d/keys"))
+                    back.must(OK)  # it may be read
+                finally:
+                    subprocess.run(["umount", destination.path], check=True)
         with cases.one("a folder"):
             def folder(one):
                 one.path.rename(one.path.with_name("real"))

@@ -2,6 +2,8 @@
 /* The summed keyed hash: what changes it and what doesn't. */
 #include <rehome/digest.h>
 
+#include <openssl/hmac.h>
+
 #include "cm.h"
 
 #define XXH_STATIC_LINKING_ONLY
@@ -160,13 +162,47 @@ static void test_encode(void **state)
     assert_int_equal(rh_sum_decode(rh_bytes(more, 33), &back), RH_E_CORRUPT);
 }
 
+static void test_secret_records_are_hashed_by_hmac(void **state)
+{
+    struct rh_digest_key key = {.secret_records = true};
+    struct rh_field fields[] = {
+        {.tag = RH_TAG_TEXT,          .value = rh_bytes_text("AES")},
+        { .tag = RH_TAG_BYTES, .value = rh_bytes("\1\2\3",                            3)}
+    };
+    const struct rh_record record = {.key = rh_bytes_text("k"), .fields = fields, .field_count = 2};
+    static const uint8_t input[] = "\0\0\0\7keyring\0\0\0\0\0\0\0\1k\0\0\0\2"
+                                   "\2\0\0\0\0\0\0\0\3"
+                                   "AES"
+                                   "\1\0\0\0\0\0\0\0\3\1\2\3";
+    uint8_t wanted[32];
+    unsigned size = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof key.secret; i++)
+        key.secret[i] = (uint8_t)(i * 7 + 1);
+    assert_non_null(HMAC(EVP_sha256(), key.secret, 64, input, sizeof input - 1, wanted, &size));
+    struct rh_hash hash = rh_digest_record(&key, "keyring", &record);
+    for (int i = 7; i >= 0; i--, hash.high >>= 8, hash.low >>= 8) {
+        assert_int_equal(hash.high & 0xff, wanted[i]);
+        assert_int_equal(hash.low & 0xff, wanted[8 + i]);
+    }
+    fields[1].value = rh_bytes("\1\2\4", 3);
+    const struct rh_hash other = rh_digest_record(&key, "keyring", &record);
+    assert_false(rh_hash_equal(other, rh_digest_name(&key, "keyring", record.key)));
+    assert_int_not_equal(other.low & 0xff, wanted[15]);
+}
+
 int main(void)
 {
     for (size_t i = 0; i < sizeof fixed_key.secret; i++)
         fixed_key.secret[i] = (uint8_t)(i * 53 + 11);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_encoding), cmocka_unit_test(test_distinct),
-        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_sums),     cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_secret_records_are_hashed_by_hmac),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_encoding),
+        cmocka_unit_test(test_distinct),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_encode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,6 +207,7 @@ struct keyring_session {
     struct keyring_set next;   /* in file order, those of `from` first; its arena holds what is new */
     size_t kept;               /* how many are of `from` */
     struct keyring_names *names;
+    const struct rh_digest_key *digest; /* borrowed */
     int partial;
     bool begun, composed;
     /* the trial */

@@ -86,7 +86,7 @@ static int64_t nanoseconds(const struct timespec *time)
 static enum rh_status take_tag(const struct keyring_place *place, struct keyring_tag *ret_tag, struct rh_error *err)
 {
     const char *const names[] = {place->name, place->backup};
-    memset(ret_tag, 0, sizeof *ret_tag);
+    *ret_tag = (struct keyring_tag){0};
     for (size_t i = 0; i < 2; i++) {
         struct stat st;
         if (fstatat(place->folder, names[i], &st, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -102,6 +102,16 @@ static enum rh_status take_tag(const struct keyring_place *place, struct keyring
         ret_tag->files[i].changed_ns = nanoseconds(&st.st_ctim);
     }
     return RH_OK;
+}
+
+static bool same_tag(const struct keyring_tag *a, const struct keyring_tag *b)
+{
+    bool same = true;
+    for (size_t i = 0; same && i < 2; i++)
+        same = a->files[i].there == b->files[i].there && a->files[i].device == b->files[i].device &&
+               a->files[i].inode == b->files[i].inode && a->files[i].size == b->files[i].size &&
+               a->files[i].modified_ns == b->files[i].modified_ns && a->files[i].changed_ns == b->files[i].changed_ns;
+    return same;
 }
 
 /* Whether what was read under this tag can't have changed without another one. */
@@ -242,7 +252,7 @@ static enum rh_status read_once(struct keyring_store *store, struct keyring_view
         status = read_backup(store, view, err);
     if (status == RH_NOT_FOUND)
         status = read_file(store, view, err);
-    if (take_tag(&store->place, &after, NULL) == RH_OK && memcmp(&after, &view->tag, sizeof after) != 0)
+    if (take_tag(&store->place, &after, NULL) == RH_OK && !same_tag(&after, &view->tag))
         status = RH_CHANGED;
     if (status == RH_EXISTS) {
         store->view->tag = view->tag;
@@ -266,8 +276,7 @@ static enum rh_status get_locked(struct keyring_store *store, bool fresh, struct
     enum rh_status status = take_tag(&store->place, &now, err);
     if (status != RH_OK)
         return status;
-    if (!fresh && store->view && memcmp(&now, &store->view->tag, sizeof now) == 0 &&
-        settled(&store->view->tag, store->view->read_ns))
+    if (!fresh && store->view && same_tag(&now, &store->view->tag) && settled(&store->view->tag, store->view->read_ns))
         return RH_OK;
     struct keyring_view *view = NULL;
     status = RH_CHANGED;

@@ -4,6 +4,7 @@
 
 #include <rehome/base.h>
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* Owner, id, type and data of a record. */
@@ -98,6 +99,7 @@ void keyring_abort(struct rh_session *base)
     keyring_names_free(session->names);
     session->names = NULL;
     session->kept = 0;
+    session->digest = NULL;
     session->begun = session->composed = false;
 }
 
@@ -120,10 +122,10 @@ static enum rh_status keyring_begin(struct rh_ctx *ctx,
     struct keyring_session *session = (struct keyring_session *)base;
     struct keyring_store *store = keyring_store_of(base);
     (void)dataset;
-    (void)digest;
     if (session->begun)
         return rh_fail(ctx->err, RH_E_INTERNAL, "writing the keystore: begun twice");
     session->begun = true;
+    session->digest = digest;
     rh_crash_point("keystore");
     enum rh_status status = rh_partial_make(store->place.folder, store->place.partial, &session->partial, ctx->err);
     rh_crash_point("keystore");
@@ -175,9 +177,28 @@ static enum rh_status copy_entry(struct keyring_session *session,
 }
 
 /* Whether what the unit holds is what an if-hash put expects. */
-static bool is_expected(const struct rh_record *record, const struct keyring_entry *held)
+static bool
+is_expected(const struct keyring_session *session, const struct rh_record *record, const struct keyring_entry *held)
 {
-    return record->expect_absent && !held;
+    if (!held || record->expect_absent)
+        return !held && record->expect_absent;
+    struct rh_field fields[RH_KEYRING_FIELDS] = {
+        [RH_KEYRING_TYPE] = {.tag = RH_TAG_TEXT,  .value = held->type},
+        [RH_KEYRING_DATA] = {.tag = RH_TAG_BYTES, .value = held->data},
+    };
+    const struct rh_record found = {.key = held->key, .fields = fields, .field_count = RH_KEYRING_FIELDS};
+    return session->digest &&
+           rh_hash_equal(rh_digest_record(session->digest, RH_KEYRING_DATASET, &found), record->expect);
+}
+
+/* Whether a new key comes after those before it. */
+static bool in_order(const struct keyring_session *session, struct rh_bytes key)
+{
+    const struct keyring_set *next = &session->next;
+    if (next->count == session->kept)
+        return true;
+    assert(next->entries);
+    return rh_bytes_compare(next->entries[next->count - 1].key, key) < 0;
 }
 
 /* Puts one record. */
@@ -196,12 +217,11 @@ put_one(struct rh_ctx *ctx, struct keyring_session *session, struct rh_record *r
     record->outcome = RH_OUTCOME_DONE;
     if (held && mode == RH_PUT_CREATE)
         record->outcome = RH_OUTCOME_EXISTS;
-    else if (mode == RH_PUT_IF_HASH && !is_expected(record, held))
+    else if (mode == RH_PUT_IF_HASH && !is_expected(session, record, held))
         record->outcome = RH_OUTCOME_CHANGED;
     if (record->outcome != RH_OUTCOME_DONE)
         return RH_OK;
-    if (!held && session->next.count > session->kept &&
-        rh_bytes_compare(session->next.entries[session->next.count - 1].key, record->key) >= 0)
+    if (!held && !in_order(session, record->key))
         return rh_fail(ctx->err, RH_E_INTERNAL, "writing the keystore: keys out of order");
     status = copy_entry(session, record, &fresh, ctx->err);
     if (status == RH_OK && held)
