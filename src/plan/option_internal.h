@@ -6,10 +6,10 @@
 #include <rehome/option.h>
 
 struct rh_option_value {
-    bool set;       /* there is a value, given or by default */
-    bool given;     /* by file, command line or environment */
-    char *text;     /* TEXT, PATH, CHOICE */
-    char **more;    /* of an option that may have many values: those after the first */
+    bool set;    /* there is a value, given or by default */
+    bool given;  /* by file, command line or environment */
+    char *text;  /* TEXT, PATH, CHOICE */
+    char **more; /* of an option that may have many values: those after the first */
     size_t more_count;
     int64_t number; /* BOOL, INT, DURATION, SIZE */
     char *place;    /* NULL: "" */

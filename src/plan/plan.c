@@ -105,7 +105,7 @@ static const struct rh_option move_table[] = {
      .block = endpoint_table,
      .value_name = "\"TYPE\"",
      .help = "a server whose writers are held back meanwhile; mode paused needs one or more"},
-    {0                                               },
+    {0                                                       },
 };
 
 const struct rh_option *rh_plan_table(const char *block)
