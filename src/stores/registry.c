@@ -10,13 +10,20 @@
 #include "postgresql/driver.h"
 #include "sealed_keyring/driver.h"
 
+/* clang-format off: one line a driver */
 static const struct rh_driver *const drivers[] = {
-    &rh_archive_driver,      &rh_driver_component_keyring_file,
-    &rh_driver_consul,       &rh_file_driver,
-    &rh_driver_keyring_file, &rh_driver_mysql,
-    &rh_driver_postgresql,   &rh_driver_sealed_keyring,
-    &rh_memory_driver,       NULL,
+    &rh_archive_driver,
+    &rh_driver_component_keyring_file,
+    &rh_driver_consul,
+    &rh_file_driver,
+    &rh_driver_keyring_file,
+    &rh_driver_mysql,
+    &rh_driver_postgresql,
+    &rh_driver_sealed_keyring,
+    &rh_memory_driver,
+    NULL,
 };
+/* clang-format on */
 
 const struct rh_driver *const *rh_drivers(void)
 {
