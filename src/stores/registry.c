@@ -10,7 +10,8 @@
 #include "postgresql/driver.h"
 #include "sealed_keyring/driver.h"
 
-/* clang-format off: one line a driver */
+/* One line a driver. */
+/* clang-format off */
 static const struct rh_driver *const drivers[] = {
     &rh_archive_driver,
     &rh_driver_component_keyring_file,
