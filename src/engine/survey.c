@@ -171,6 +171,7 @@ static enum rh_status take_source(struct move_run *move,
         enum rh_status status = open_range(survey, last ? record->key : first_key(move), most, err);
         if (status != RH_OK)
             return status;
+        assert(survey->ranges);
         last = &survey->ranges[survey->range_count - 1];
     }
     last->state.expect_count++;
