@@ -159,7 +159,12 @@ static enum rh_status close_one(struct fences *fences, size_t index, struct rh_e
     rh_crash_point("fence");
     if (status == RH_OK)
         status = guardian_note(fences->guardian, index, rh_buf_cstr(&run->epoch), run->closed_utc_us, err);
-    return status == RH_OK ? fence_put_epoch(run, err) : status;
+    if (status == RH_OK)
+        status = fence_put_epoch(run, err);
+    if (status == RH_OK)
+        rh_log(RH_LOG_INFO, "fence closed", {"move", run->move->plan->name}, {"server", run->facts.address},
+               {"opened_without_us_by", run->facts.no_timer[0] ? "guardian" : "guardian, server's timer"});
+    return status;
 }
 
 /* Looks at all, with the guardian beside. */
@@ -316,6 +321,7 @@ static enum rh_status open_one(struct fences *fences, size_t index, struct rh_er
             err->side = RH_SIDE_SOURCE;
         return status;
     }
+    rh_log(RH_LOG_INFO, "fence opened", {"move", run->move->plan->name}, {"server", run->facts.address});
     const int64_t opened_us = run->fence->opened_us ? run->fence->opened_us : rh_clock_us(),
                   closed_us = run->fence->closed_us ? run->fence->closed_us : run->closed_us,
                   pause_us = opened_us - closed_us;

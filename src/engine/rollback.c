@@ -189,6 +189,8 @@ static enum rh_status replay_block(void *user, const struct rh_undo_block *block
     rh_batch_clear(&replay->back);
     rh_batch_clear(&replay->gone);
     enum rh_status status = rh_ctx_check(&ctx);
+    if (status == RH_OK && !fences_tick(move->engine))
+        status = fences_hold(move->engine, replay->err);
     for (size_t from = 0, looked = 0; status == RH_OK && from < block->count; from += looked)
         status = replay_look(replay, &ctx, block, keys, from, &looked);
     free(keys);

@@ -434,7 +434,11 @@ static enum rh_status put_back(struct move_run *move, struct rh_bytes ours, bool
         status = untouched(move, ours, &same, err);
     rh_crash_point("rollback");
     if (status == RH_OK && same)
+        status = fences_hold(move->engine, err);
+    if (status == RH_OK && same)
         status = restore(move, session, saved, err);
+    if (status == RH_OK && same)
+        status = fences_hold(move->engine, err);
     side_session_close(session);
     return status == RH_OK && !same ? leave(move, saved, true, err) : status;
 }
