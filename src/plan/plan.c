@@ -350,6 +350,7 @@ add_move(struct rh_plan_loader *loader, const char *name, struct rh_place place,
 /* Takes the option values into the move. */
 static enum rh_status settle_move(struct rh_plan_loader *loader, struct rh_move *move)
 {
+    assert(move);
     const struct rh_options *options = move->options;
     move->mode = (enum rh_mode)word_index(mode_names, rh_options_text(options, "mode"));
     move->on_conflict = (enum rh_on_conflict)word_index(conflict_names, rh_options_text(options, "on_conflict"));
