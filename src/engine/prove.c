@@ -168,7 +168,8 @@ static enum rh_status found(void *user, const struct rh_proof_item *item, struct
     struct prove *prove = user;
     struct move_run *move = prove->move;
     const char *what = rh_proof_kind_name(item->kind), *name = RH_SHOW(rh_bytes_text(item->name));
-    (void)err;
+    if (!fences_tick(move->engine)) /* a large folder takes its time */
+        return fences_hold(move->engine, err);
     switch (item->result) {
     case RH_PROOF_PLAIN:
         break;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The proof that the keys are the right ones, on a real server's data: what check, run and verify say of it."""
 import json
+import os
 import pathlib
 import shutil
 
@@ -153,6 +154,39 @@ def test_page_sizes_and_a_crashed_server(rehome, keyring_server, data, tmp_path)
     keyring_server.restart()
     done = rehome("check", path)
     assert done.returncode == OK, done.stdout
+
+
+def test_a_paused_move_without_the_key_is_taken_back(rehome, keyring_server, data, tmp_path):
+    """The server is held back only once for it: after the copy, which is then taken back."""
+    one = keyring_server
+    more = (f'mode = "paused" datadir = "{HEADS}/data"\n  fence "keyring_operations" {{ host = "127.0.0.1" port = {one.port} '
+            f'user = "{one.env["MYSQL_MOVER"]}" password_file = "{one.env["MYSQL_PASSWORD_FILE"]}" '
+            f'tls {{ ca_file = "{one.env["MYSQL_CA"]}" }} }}')
+    path = plan(tmp_path, one.keystore, tmp_path / "new", more)
+    done = rehome("run", path)
+    assert done.returncode == MISMATCH and "which the destination doesn't hold" in done.stderr, done.stderr
+    assert "rolled back, the destination is as it was" in done.stderr and not (tmp_path / "new").exists()
+    assert one.sql("SELECT @@keyring_operations") == [["1"]]
+
+
+GOLDEN = os.environ.get("REHOME_GOLDEN")
+
+
+@pytest.mark.skipif(not GOLDEN, reason="third-party data isn't in the tree: set REHOME_GOLDEN to its folder to read MySQL 5.7's and "
+                                       "8.0's own")
+def test_data_of_older_servers(rehome, tmp_path):
+    """Page 0 with encryption info of the second version (5.7.25), a binary log of 8.0.14, and their plugins' keystores."""
+    golden = pathlib.Path(GOLDEN) / "keyring-plugin"
+    for server, name, keystore in (("innodb-57025.i_part2-p0.page0.ibdpage", "i_part2#P#p0.ibd", "innodb-57025.keyring"),
+                                   ("rpl-8014.binlog-encrypted.000002", "binlog.000002", "rpl-8014.keyring")):
+        folder = tmp_path / keystore
+        folder.mkdir()
+        shutil.copy(golden / server, folder / name)
+        path = tmp_path / f"{keystore}.hcl"
+        path.write_text(f'move "k" {{ datadir = "{folder}" source "keyring_file" {{ path = "{golden / keystore}" }}\n'
+                        f'destination "component_keyring_file" {{ path = "{tmp_path}/{keystore}.new" }} }}', encoding="utf-8")
+        done = rehome("check", path)
+        assert done.returncode == OK and done.stdout.count("opens: ") == 1, done.stdout
 
 
 def test_what_is_no_data_folder_is_refused(rehome, data, tmp_path):

@@ -257,7 +257,9 @@ def test_online_under_load_and_the_server_reads_all(rehome, busy, tmp_path, way)
     old = busy.keystore
     route = route_of(way, tmp_path)
     route[0] = component(old)
-    plans = [write_plan(tmp_path, source, destination, fence(busy), name=f"leg{i}")
+    # the second leg has no such proof: the server has rotated its key since the first one
+    proof = f'\n  datadir = "{busy.datadir}"'
+    plans = [write_plan(tmp_path, source, destination, fence(busy) + proof * (i == 0), name=f"leg{i}")
              for i, (source, destination) in enumerate(zip(route, route[1:]))]
     with Load(busy, way) as load:
         while load.count < 3:
@@ -278,6 +280,8 @@ def test_online_under_load_and_the_server_reads_all(rehome, busy, tmp_path, way)
     case = json.loads(rehome("report", plans[0]).stdout)["moves"][0]["afterwards"]["cases"][2]
     assert case["servers"] == [f"127.0.0.1:{busy.port}"]
     assert read_component(tmp_path / "new") == read_component(old)
+    done = rehome("verify", f"--datadir={busy.datadir}", plans[-1])
+    assert done.returncode == OK, done.stdout
     rows, keys = busy.rows(), busy.keys()
     assert len(keys) > 8
     busy.use(tmp_path / "new")
