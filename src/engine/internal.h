@@ -415,7 +415,8 @@ enum rh_status report_write(struct rh_engine *engine, struct rh_error *err); /* 
 json_t *stamp_json(int64_t utc_us); /* null for 0 */
 /* Adds "commands" to the report, and to each of its moves "history" and "throughput". */
 enum rh_status report_history(struct rh_journal *journal, bool live, json_t *root, struct rh_error *err);
-json_t *report_not_moved(const json_t *counts,
+json_t *report_not_moved(const struct rh_move *plan,
+                         const json_t *counts,
                          const char *start); /* start: what operator migrate -start said, or NULL */
 /* `move`: the report's object, with its sides. */
 json_t *report_limits(const struct rh_move *plan, const json_t *move);

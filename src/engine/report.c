@@ -208,7 +208,8 @@ static enum rh_status move_more(struct building *building, json_t *move, struct 
     if (json_object_set_new(move, "begun", stamp_json(building->begun_us)) ||
         json_object_set_new(move, "ended", stamp_json(building->ended_us)) ||
         json_object_set_new(move, "resumes", json_integer((json_int_t)resumes)) ||
-        json_object_set_new(move, "not_moved", report_not_moved(json_object_get(move, "counts"), fact)) ||
+        json_object_set_new(move, "not_moved",
+                            report_not_moved(building->move, json_object_get(move, "counts"), fact)) ||
         json_object_set_new(move, "limits", report_limits(building->move, move)))
         return rh_fail(err, RH_E_INTERNAL, "writing the report as JSON failed");
     return RH_OK;

@@ -27,8 +27,9 @@ static uint64_t count_of(const json_t *object, const char *name)
     return (uint64_t)json_integer_value(json_object_get(object, name));
 }
 
-json_t *report_not_moved(const json_t *counts, const char *start)
+json_t *report_not_moved(const struct rh_move *plan, const json_t *counts, const char *start)
 {
+    const bool keyring = plan->source.driver->model == RH_MODEL_KEYRING;
     json_t *array = json_array();
     char text[400];
     add_count(array, "kept", count_of(counts, "kept"),
@@ -40,11 +41,13 @@ json_t *report_not_moved(const json_t *counts, const char *start)
                  RH_SHOW(rh_bytes_text(start)));
         add(array, "start", text);
     }
-    add(array, "private",
-        "'" RH_KV_MARKER "' (the mark of a migration) and '" RH_KV_LOCK
-        "' (the lock of a server at work) belong to their own side and never travel");
+    if (!keyring)
+        add(array, "private",
+            "'" RH_KV_MARKER "' (the mark of a migration) and '" RH_KV_LOCK
+            "' (the lock of a server at work) belong to their own side and never travel");
     add(array, "surroundings",
-        "only records travel: no accounts, rights, settings or other data of the servers, and no software");
+        keyring ? "only keys travel: no configuration of a server, no accounts, nothing that is encrypted with them"
+                : "only records travel: no accounts, rights, settings or other data of the servers, and no software");
     return array;
 }
 
@@ -79,9 +82,17 @@ json_t *report_limits(const struct rh_move *plan, const json_t *move)
     if (strcmp(verified, "yes") == 0 && json_is_true(json_object_get(digests, "equal")) &&
         json_is_true(json_object_get(digests, "source_stood_still"))) {
         add(array, "digest",
-            "each record got a 128-bit hash of key and value under a random key of this move, and a digest is the sum "
-            "of these hashes: a lost, doubled, swapped, shortened or changed record changes it, and by accident two "
-            "different stores agree about once in 2^128");
+            plan->source.driver->record_class == RH_RECORDS_SECRET
+                ? "each key got a 128-bit HMAC-SHA-256 of its name, type and bytes under a random key of this move "
+                  "that is only "
+                  "kept sealed, and a digest is the sum of these: a lost, doubled, swapped, shortened or changed key "
+                  "changes "
+                  "it. Sizes are those of the keys' names alone"
+                : "each record got a 128-bit hash of key and value under a random key of this move, and a digest is "
+                  "the sum "
+                  "of these hashes: a lost, doubled, swapped, shortened or changed record changes it, and by accident "
+                  "two "
+                  "different stores agree about once in 2^128");
         add(array, "adversary",
             "a digest holds against accidents, not against somebody who has the move's sealed hash key and can "
             "write to a store while it is read");

@@ -10,7 +10,7 @@ import pytest
 from faultlib import (
     DESTINATION, KILLED, LOCKED, OK, POWERLOSS, SOAK, Cases, Move, SmallDisk, end, home,  # noqa: F401
 )
-from keystorelib import Keystore, PluginKeystore, make_keys
+from keystorelib import Keystore, PluginKeystore, SealedKeystore, make_keys
 
 POWER_LOST = 137
 KINDS = {"component": Keystore, "plugin": PluginKeystore}
@@ -93,12 +93,19 @@ def count_points(scene, point, verb="run"):
     return low
 
 
+def test_a_sealed_keystore_killed_at_every_step(home):
+    killed_everywhere(Scene(home, SealedKeystore, "over"), "sealed", "over", 12)
+
+
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_every_step(home, kind, scene):
-    one = Scene(home, KINDS[kind], scene)
+    killed_everywhere(Scene(home, KINDS[kind], scene), kind, scene, 40)
+
+
+def killed_everywhere(one, kind, scene, all_most):
     with Cases(f"{kind} killed at every step, {scene}") as cases:
-        for point, least, most in (("keystore", 9, 40), ("*", 30, 6)):
+        for point, least, most in (("keystore", 9, all_most), ("*", 30, 6)):
             count = count_points(one, point)
             assert count >= least
             for at in places(count, most):
