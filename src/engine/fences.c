@@ -204,8 +204,13 @@ enum rh_status fences_close(struct rh_engine *engine, struct rh_error *err)
     if (fences->count == 0)
         return RH_OK;
     fences->broken = false;
+    enum rh_status status = RH_OK;
+    /* a passphrase takes its time, and may be wrong: not while somebody waits */
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = digest_load(&engine->moves[i], err);
+    if (status == RH_OK)
+        status = look_at_all(fences, err);
     const int64_t begun_us = rh_clock_us();
-    enum rh_status status = look_at_all(fences, err);
     for (size_t i = 0; status == RH_OK && i < fences->count; i++)
         status = close_one(fences, i, err);
     fences->renewed_us = begun_us;

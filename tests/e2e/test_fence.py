@@ -12,7 +12,7 @@ import time
 
 import pytest
 from keyringlib import KeyringServer, read_component
-from vaultlib import INTERNAL, KILLED, MISMATCH, OK, REHOME, REFUSED, SOURCE, missing_server
+from vaultlib import INTERNAL, INTERRUPTED, KILLED, MISMATCH, OK, REHOME, REFUSED, SOURCE, missing_server
 
 LEASE = 2  # seconds
 ALL_CLOSED = "fence:3"  # a test point: with one fence, the moment at which it is closed and nothing is read yet
@@ -397,6 +397,15 @@ def test_guardian_frozen(move, fenced):
     fenced.wait_on()
     assert one.wait(10) == INTERNAL or one.returncode == SOURCE
     assert gone(guardian) and not move.new.exists()
+    move.complete()
+
+
+def test_interrupted(move, fenced):
+    one, guardian = move.stopped()
+    one.terminate()
+    one.send_signal(signal.SIGCONT)
+    assert one.wait(20) == INTERRUPTED, move.words()
+    assert fenced.is_on() and gone(guardian) and move.fences()[0]["opened_by"] == "rehome"
     move.complete()
 
 
