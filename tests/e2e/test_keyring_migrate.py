@@ -2,11 +2,13 @@
 """rehome keyring-migrate with keystores of a real MySQL, beside MySQL's own mysql_migrate_keyring."""
 import json
 import os
+import pty
 import pwd
 import re
 import shutil
 import subprocess
 
+import archive_reader
 import pytest
 from keyringlib import KeyringServer, migrate_by_mysql, read_component, read_plugin, write_component
 from vaultlib import missing_server
@@ -119,6 +121,32 @@ def test_to_a_sealed_keyring_and_back(keystore, migrate, tmp_path):
     assert read_component(back) == read_component(keystore)
 
 
+def test_a_password_is_asked_for(keystore, program, tmp_path):
+    """On the terminal, without an echo."""
+    words = [program, "keyring-migrate", "--no-defaults", "--user=root", "--keyring-migration-source=component_keyring_file.so",
+             f"--source-path={keystore}", "--keyring-migration-destination=keyring_encrypted_file.so",
+             f"--keyring-encrypted-file-data={tmp_path}/sealed", "--keyring-encrypted-file-password"]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(program, words, {"HOME": str(tmp_path), "REHOME_STATE_DIR": str(tmp_path / "state"), "TERM": "dumb"})
+    said = b""
+    while b"Password of the sealed keyring: " not in said:
+        said += os.read(terminal, 1000)
+    os.write(terminal, b"correct horse\n")
+    while True:
+        try:
+            more = os.read(terminal, 1000)
+        except OSError:
+            break
+        if not more:
+            break
+        said += more
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, said
+    assert b"horse" not in said
+    archive = archive_reader.read((tmp_path / "sealed").read_bytes(), passphrase=b"correct horse")
+    assert archive_reader.keyring(archive) == read_component(keystore)
+
+
 def test_configurations_lead_to_the_files(keystore, rehome, tmp_path):
     """As mysql_migrate_keyring finds them, and as mysqld does."""
     new = tmp_path / "new.json"
@@ -161,17 +189,22 @@ def conflicting(keystore, path, data=None):
 
 
 def test_a_key_that_is_there_already(keystore, migrate, tmp_path):
-    new = tmp_path / "new.json"
+    new = tmp_path / "place/new.json"
+    new.parent.mkdir()
     conflicting(keystore, new, b"somebody's")
     new.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(new, 65534, 65533)
+        os.chown(new.parent, 65534, 65533)
+    owner = (new.stat().st_uid, new.stat().st_gid)
     before = new.read_bytes()
     for policy in ([], ["--on-conflict=keep-equal"]):
         said = migrate((COMPONENT, keystore), (COMPONENT, new), *policy, code=REFUSED)
         assert "'text' of 'app1@localhost'" in said
-        assert new.read_bytes() == before and not list(tmp_path.glob("new.json?*"))
+        assert new.read_bytes() == before and os.listdir(new.parent) == ["new.json"]
     migrate((COMPONENT, keystore), (COMPONENT, new), "--on-conflict=overwrite")
     assert read_component(new) == read_component(keystore) | {(b"", b"mine"): (b"AES", b"0" * 32)}
-    assert new.stat().st_mode & 0o777 == 0o640
+    assert new.stat().st_mode & 0o777 == 0o640 and (new.stat().st_uid, new.stat().st_gid) == owner
 
 
 def test_an_equal_key_is_kept(keystore, migrate, tmp_path):
@@ -316,6 +349,15 @@ def test_online_by_the_options_of_mysql_migrate_keyring(keyring_server, rehome, 
     assert keyring_server.status()["Data_file"] == str(new)
     keyring_server.rotate()
     assert (keyring_server.rows(), keyring_server.keys()) == (rows, keys)
+
+
+def test_one_server_twice(keyring_server, rehome, tmp_path):
+    """Two fences, and the engine sees that they are of one server."""
+    done = rehome("keyring-migrate", "--no-defaults", "--user=root", "--keyring-migration-source=component_keyring_file.so",
+                  f"--source-path={keyring_server.keystore}", "--keyring-migration-destination=component_keyring_file.so",
+                  f"--destination-path={tmp_path}/new", *mover(keyring_server, f"--servers=localhost:{keyring_server.port}"))
+    assert done.returncode == REFUSED and f"'localhost:{keyring_server.port}' has a fence already" in done.stderr, done.stderr
+    assert is_on(keyring_server) and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("more, told", [
