@@ -85,30 +85,6 @@ static enum rh_status refuse_twice(const struct fences *fences, size_t index, st
     return RH_OK;
 }
 
-enum rh_status fences_check(struct move_run *move, struct rh_error *err)
-{
-    struct fences *fences = &move->engine->fences;
-    for (size_t i = 0; i < fences->count; i++) {
-        struct fence_run *run = &fences->runs[i];
-        struct rh_error why = {0};
-        if (run->move != move)
-            continue;
-        enum rh_status status = fence_look(run, &why);
-        if (status == RH_OK)
-            status = refuse_twice(fences, i, &why);
-        if (status == RH_OK)
-            fence_say_facts(run);
-        else if (status == RH_E_MEMORY || status == RH_E_CANCELLED)
-            return rh_fail(err, status, "%s", why.text);
-        else
-            check_problem(run->move, &run->move->source, status, "fence", (struct rh_bytes){0}, why.hint, "%s",
-                          why.text);
-    }
-    return RH_OK;
-}
-
-/* --- closing --- */
-
 /* Says what became of a closing by an earlier process, which the journal still holds for unfinished. */
 static enum rh_status
 say_before(struct fence_run *run, struct rh_buf *state, struct rh_buf *epoch, struct rh_error *err)
@@ -132,6 +108,48 @@ say_before(struct fence_run *run, struct rh_buf *state, struct rh_buf *epoch, st
                   fence_outcome_words(outcome));
     return status;
 }
+
+enum rh_status fences_check(struct move_run *move, struct rh_error *err)
+{
+    struct fences *fences = &move->engine->fences;
+    for (size_t i = 0; i < fences->count; i++) {
+        struct fence_run *run = &fences->runs[i];
+        struct rh_error why = {0};
+        if (run->move != move)
+            continue;
+        enum rh_status status = fence_look(run, &why);
+        if (status == RH_OK)
+            status = refuse_twice(fences, i, &why);
+        rh_auto_buf struct rh_buf state = RH_BUF_INIT, epoch = RH_BUF_INIT;
+        if (status == RH_OK)
+            fence_say_facts(run);
+        if (status == RH_OK && move->engine->journal)
+            status = say_before(run, &state, &epoch, &why);
+        if (status == RH_OK)
+            continue;
+        if (status == RH_E_MEMORY || status == RH_E_CANCELLED)
+            return rh_fail(err, status, "%s", why.text);
+        check_problem(run->move, &run->move->source, status, "fence", (struct rh_bytes){0}, why.hint, "%s", why.text);
+    }
+    return RH_OK;
+}
+
+void fences_say_forgotten(struct rh_engine *engine)
+{
+    for (size_t i = 0; i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        for (size_t n = move->plan->fence_count; n < FENCES_MOST; n++) {
+            rh_auto_buf struct rh_buf state = RH_BUF_INIT;
+            if (fact_get(move, fence_fact(n, "state").name, &state, NULL) == RH_OK)
+                check_say(move, NULL, RH_FINDING_WARNING, "fence-forgotten", (struct rh_bytes){0},
+                          "an earlier run was cut off with a fence closed that the plan has no more (%s): open it by "
+                          "hand, or bring its block back and run 'rehome recover'",
+                          RH_SHOW(rh_buf_bytes(&state)));
+        }
+    }
+}
+
+/* --- closing --- */
 
 /* Closes one fence: intent, guardian, closing, epoch. */
 static enum rh_status close_one(struct fences *fences, size_t index, struct rh_error *err)
@@ -201,6 +219,7 @@ static enum rh_status step_of_moves(
 enum rh_status fences_close(struct rh_engine *engine, struct rh_error *err)
 {
     struct fences *fences = &engine->fences;
+    fences_say_forgotten(engine);
     if (fences->count == 0)
         return RH_OK;
     fences->broken = false;
@@ -409,6 +428,7 @@ enum rh_status fences_recover(struct rh_engine *engine, struct rh_error *err)
 {
     struct fences *fences = &engine->fences;
     enum rh_status status = RH_OK;
+    fences_say_forgotten(engine);
     for (size_t i = 0; i < fences->count; i++) {
         struct rh_error why = {0};
         const enum rh_status one = recover_one(&fences->runs[i], &why);

@@ -64,6 +64,8 @@ enum rh_status fences_hold(struct rh_engine *engine, struct rh_error *err) RH_MU
 enum rh_status fences_open(struct rh_engine *engine, enum rh_status outcome, struct rh_error *err);
 /* A new pass has begun: the closing was its first step. */
 enum rh_status fences_journal(struct move_run *move, struct rh_error *err) RH_MUST_USE;
+/* Names what an earlier run left closed and the plan doesn't speak of any more. */
+void fences_say_forgotten(struct rh_engine *engine);
 /* recover: opens what an earlier process left closed, and says what it finds. */
 enum rh_status fences_recover(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* Says it when a server has a keystore loaded that is neither side of its move: perhaps the wrong server was named. */

@@ -304,6 +304,36 @@ def test_both_killed_without_timer(move, fenced):
     move.complete()
 
 
+def test_fence_taken_out_of_the_plan(move, fenced):
+    one, guardian = move.stopped()
+    os.kill(guardian, signal.SIGKILL)
+    one.kill()
+    one.wait()
+    assert "is closed still" in move.call("check")
+    move.write('mode_offline')
+    move.plan.write_text(move.plan.read_text().replace("mode_offline", "").replace('"paused"', '"offline"'))
+    for command in ("recover", "run"):
+        said = move.call(command)
+        assert "a fence closed that the plan has no more" in said and fenced.sql("SELECT @@server_uuid")[0][0] in said
+    move.call("rollback")
+    assert not fenced.is_on()
+    move.write(fenced.fence())
+    move.call("recover")
+    assert fenced.is_on()
+
+
+@pytest.mark.parametrize("at", ["rollback:1", "rollback:2"])
+def test_killed_on_its_way_back(move, fenced, at):
+    move.complete()
+    env = {**move.env, "RH_CRASH_AT": at}
+    done = subprocess.run([REHOME, "rollback", move.plan], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == KILLED, done.stderr
+    fenced.wait_on()
+    said = move.call("rollback")
+    assert "opened fence 1" in said or "was cut off" in said
+    assert not move.new.exists() and fenced.is_on()
+
+
 def test_both_killed_then_run(move, fenced):
     """The next run takes the closed fence over, and knows that it was ON before."""
     one, guardian = move.stopped("fence:2")
