@@ -146,6 +146,15 @@ def test_the_report_says_what_is_left_to_do(rehome, busy, tmp_path):
     # nothing of it before the move is complete, nor after it was taken back
     assert rehome("rollback", same).returncode == OK
     assert "afterwards" not in json.loads(rehome("report", same).stdout)["moves"][0]
+    # the component reads its configuration anew without a restart, as the report says
+    last = write_plan(tmp_path, component(odd), component(tmp_path / "newest"), fence(busy), name="last")
+    assert rehome("run", last).returncode == OK
+    busy.point(tmp_path / "newest")
+    busy.sql("ALTER INSTANCE RELOAD KEYRING")
+    assert busy.status()["Data_file"] == str(tmp_path / "newest")
+    rows = busy.rows()
+    busy.rotate()
+    assert busy.rows() == rows
 
 
 def test_keys_of_the_gap_are_shown_and_carried_over(rehome, busy, tmp_path):
