@@ -251,6 +251,21 @@ def test_a_left_backup_of_the_destination(home, kind, left):
     assert destination.read() == speaks and destination.beside() == []
 
 
+@pytest.mark.parametrize("kind", [Keystore, PluginKeystore])
+def test_a_conflict_in_a_left_backup(home, kind):
+    """What speaks decides, and nothing is touched: not the .backup either."""
+    keys = make_keys(4)
+    name = sorted(keys)[0]
+    source, destination = Keystore(home / "a/keys", keys), kind(home / "b/keys", {(b"", b"x"): (b"AES", b"k" * 16)})
+    destination.write({name: (b"AES", b"other" * 3 + b"!")}, destination.backup)
+    before = destination.state()
+    assert len(before) == 2
+    move = Move(home / "m", source, destination)
+    for verb in ("check", "run"):
+        move.must(REFUSED, verb)
+        assert "already holds" in move.said and destination.state() == before and destination.beside() == ["keys.backup"]
+
+
 # --- how a component is found ---
 
 

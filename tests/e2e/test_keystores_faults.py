@@ -231,6 +231,24 @@ def test_others_who_write_meanwhile(home):
     assert refused >= 3 and len(lost) <= 1, (refused, lost)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_that_comes_after_the_survey(home, kind):
+    """The same key, put there by a server when all was checked already: an error, and theirs stays, bit for bit."""
+    one = Scene(home, KINDS[kind], "over")
+    one.fresh()
+    name = sorted(one.keys)[3]
+    process = one.move.stopped("keystore:1")
+    try:
+        one.destination.write({**one.had, name: (b"AES", b"t" * 32)})
+        theirs = one.destination.state()
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(60) == DESTINATION
+    finally:
+        end(process)
+    assert one.destination.state() == theirs and one.destination.beside() == []
+    assert "which isn't of this move" in (one.move.folder / "log").read_text(encoding="utf-8")
+
+
 def test_two_at_once(home):
     one = Scene(home, Keystore, "over")
     one.fresh()
