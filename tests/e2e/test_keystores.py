@@ -195,7 +195,7 @@ def test_what_we_write_is_what_the_server_writes(home):
     destination.path.write_bytes(had)
     destination.path.chmod(0o600)
     source = Keystore(home / "a/keys", {(b"o@h", b"\x01\x1f\x7f\"\\/\t"): (b"AES", bytes(range(16)))})
-    # the helper of the tests writes what JSON wants; rehome what the server writes
+    # the source is written with the escapes of Python's JSON, the destination with the server's
     Move(home / "m", source, destination).must(OK)
     added = (b'{"user":"o@h","data_id":"\\u0001\\u001F\x7f\\"\\\\/\\t","data_type":"AES",'
              b'"data":"000102030405060708090A0B0C0D0E0F","extension":[]}')

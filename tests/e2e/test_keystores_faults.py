@@ -64,6 +64,7 @@ class Scene:
         self.move.must(OK)
         assert self.destination.read() == self.new and self.destination.beside() == []
         self.move.must(OK, "finish")
+        assert not list(self.move.state.glob("*undo*")), "what was kept is given up"
 
     def goes_back(self):
         self.move.go_back()
