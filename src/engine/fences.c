@@ -151,19 +151,25 @@ void fences_say_forgotten(struct rh_engine *engine)
 
 /* --- closing --- */
 
+/* What stands now, and nobody else's fence: may wait for somebody, so that nothing is closed meanwhile. */
+static enum rh_status prepare_one(struct fence_run *run, struct rh_error *err)
+{
+    struct rh_ctx ctx = engine_ctx(run->move->engine, err);
+    rh_auto_buf struct rh_buf state = RH_BUF_INIT, epoch = RH_BUF_INIT;
+    enum rh_status status = say_before(run, &state, &epoch, err);
+    if (status == RH_OK)
+        status = fence_status(
+            err, run->block->driver->snapshot(&ctx, run->fence, rh_buf_cstr(&state), rh_buf_cstr(&epoch), &run->state));
+    return status;
+}
+
 /* Closes one fence: intent, guardian, closing, epoch. */
 static enum rh_status close_one(struct fences *fences, size_t index, struct rh_error *err)
 {
     struct fence_run *run = &fences->runs[index];
     const struct rh_fence_driver *driver = run->block->driver;
     struct rh_ctx ctx = engine_ctx(run->move->engine, err);
-    rh_auto_buf struct rh_buf state = RH_BUF_INIT, epoch = RH_BUF_INIT;
-    enum rh_status status = say_before(run, &state, &epoch, err);
-    if (status == RH_OK)
-        status = fence_status(
-            err, driver->snapshot(&ctx, run->fence, rh_buf_cstr(&state), rh_buf_cstr(&epoch), &run->state));
-    if (status == RH_OK)
-        status = fence_put_intent(run, err);
+    enum rh_status status = fence_put_intent(run, err);
     if (status == RH_OK)
         status = guardian_watch(fences->guardian, index, rh_buf_cstr(&run->state), err);
     if (status != RH_OK)
@@ -229,10 +235,11 @@ enum rh_status fences_close(struct rh_engine *engine, struct rh_error *err)
         status = digest_load(&engine->moves[i], err);
     if (status == RH_OK)
         status = look_at_all(fences, err);
-    const int64_t begun_us = rh_clock_us();
+    for (size_t i = 0; status == RH_OK && i < fences->count; i++)
+        status = prepare_one(&fences->runs[i], err);
+    fences->renewed_us = rh_clock_us();
     for (size_t i = 0; status == RH_OK && i < fences->count; i++)
         status = close_one(fences, i, err);
-    fences->renewed_us = begun_us;
     fences->closed = status == RH_OK;
     rh_crash_point("fence");
     return status == RH_OK ? RH_OK : fences_open(engine, status, err);
