@@ -19,16 +19,8 @@ static const struct rh_option options[] = {
      .help = "its port"},
     {.name = "socket",   .type = RH_OPT_PATH, .value_name = "PATH", .help = "its Unix socket, instead of host and port"},
     {.name = "user",          .type = RH_OPT_TEXT, .flags = RH_OPT_REQUIRED, .value_name = "NAME", .help = "account"},
-    {.name = "password",
-     .type = RH_OPT_SECRET,
-     .value_name = "SECRET",
-     .help = "its password; better is password_file"},
-    {.name = "password_file",            .type = RH_OPT_PATH, .value_name = "PATH", .help = "file that holds the password"},
-    {.name = "password_env",
-     .type = RH_OPT_TEXT,
-     .value_name = "NAME",
-     .help = "environment variable that holds the password"},
-    {.name = "tls",        .type = RH_OPT_BLOCK, .block = rh_tls_options, .help = "how to talk to the server"},
+    RH_ROWS_PASSWORD("its password; better is password_file"),
+    RH_ROW_TLS(rh_tls_options),
     {.name = "lease",
      .type = RH_OPT_DURATION,
      .initial = "10s",
@@ -39,7 +31,7 @@ static const struct rh_option options[] = {
      .initial = "mysql",
      .value_name = "NAME",
      .help = "database for the event that opens it when nobody else does; the account needs EVENT on it"},
-    {0},
+    {0     },
 };
 
 /* Where the server is. */

@@ -67,6 +67,72 @@ void rh_unit_end(struct rh_unit *unit);
 enum rh_status rh_unit_index(struct rh_unit *unit, struct rh_batch *batch, struct rh_error *err) RH_MUST_USE;
 void rh_unit_done(struct rh_unit *unit);
 
+/* --- rows of option tables that drivers of servers share --- */
+
+/* What rh_take_password takes. */
+#define RH_ROWS_PASSWORD(help_words) RH_ROW_PASSWORD(help_words), RH_ROW_PASSWORD_FILE, RH_ROW_PASSWORD_ENV
+#define RH_ROW_PASSWORD(help_words)                                                                                    \
+    {                                                                                                                  \
+        .name = "password", .type = RH_OPT_SECRET, .value_name = "SECRET", .help = (help_words)                        \
+    }
+#define RH_ROW_PASSWORD_FILE                                                                                           \
+    {                                                                                                                  \
+        .name = "password_file", .type = RH_OPT_PATH, .value_name = "PATH", .help = "file that holds the password"     \
+    }
+#define RH_ROW_PASSWORD_ENV                                                                                            \
+    {                                                                                                                  \
+        .name = "password_env", .type = RH_OPT_TEXT, .value_name = "NAME",                                             \
+        .help = "environment variable that holds the password"                                                         \
+    }
+/* The block, and what stands in its table. */
+#define RH_ROW_TLS(table)                                                                                              \
+    {                                                                                                                  \
+        .name = "tls", .type = RH_OPT_BLOCK, .block = (table), .help = "how to talk to the server"                     \
+    }
+#define RH_ROWS_TLS_FILES(cert_words) RH_ROW_TLS_CA, RH_ROW_TLS_CERT(cert_words), RH_ROW_TLS_KEY
+#define RH_ROW_TLS_CA                                                                                                  \
+    {                                                                                                                  \
+        .name = "ca_file", .type = RH_OPT_PATH, .value_name = "PATH",                                                  \
+        .help = "CA certificates the server's must lead to (default: the system's)"                                    \
+    }
+#define RH_ROW_TLS_CERT(cert_words)                                                                                    \
+    {                                                                                                                  \
+        .name = "cert_file", .type = RH_OPT_PATH, .value_name = "PATH", .help = (cert_words)                           \
+    }
+#define RH_ROW_TLS_KEY                                                                                                 \
+    {                                                                                                                  \
+        .name = "key_file", .type = RH_OPT_PATH, .value_name = "PATH", .help = "the key of cert_file"                  \
+    }
+#define RH_ROWS_TLS_HOW RH_ROW_TLS_VERIFY, RH_ROW_TLS_MODE
+#define RH_ROW_TLS_VERIFY                                                                                              \
+    {                                                                                                                  \
+        .name = "verify", .type = RH_OPT_CHOICE, .initial = "full",                                                    \
+        .choices = (const char *const[]){"full", "off", NULL},                                                         \
+        .help = "full: certificate and host name; off: neither (anybody between can read and change everything)"       \
+    }
+#define RH_ROW_TLS_MODE                                                                                                \
+    {                                                                                                                  \
+        .name = "mode", .type = RH_OPT_CHOICE, .initial = "required",                                                  \
+        .choices = (const char *const[]){"required", "off", NULL},                                                     \
+        .help = "required: no connection without TLS; off: plain text"                                                 \
+    }
+#define RH_ROWS_TIMEOUTS(io_initial, during) RH_ROW_CONNECT_TIMEOUT, RH_ROW_IO_TIMEOUT(io_initial, during)
+#define RH_ROW_CONNECT_TIMEOUT                                                                                         \
+    {                                                                                                                  \
+        .name = "connect_timeout", .type = RH_OPT_DURATION, .initial = "10s", .value_name = "TIME",                    \
+        .help = "for connecting"                                                                                       \
+    }
+#define RH_ROW_IO_TIMEOUT(io_initial, during)                                                                          \
+    {                                                                                                                  \
+        .name = "io_timeout", .type = RH_OPT_DURATION, .initial = (io_initial), .value_name = "TIME",                  \
+        .help = "how long the server may stay silent during a " during                                                 \
+    }
+#define RH_ROW_MAX_PARALLEL                                                                                            \
+    {                                                                                                                  \
+        .name = "max_parallel", .type = RH_OPT_INT, .initial = "128", .max = 1000000, .value_name = "N",               \
+        .help = "taken for Vault's sake"                                                                               \
+    }
+
 /* --- TLS --- */
 
 enum rh_tls { RH_TLS_OFF, RH_TLS_UNVERIFIED, RH_TLS_VERIFIED };

@@ -10,26 +10,9 @@
 #include <unistd.h>
 
 const struct rh_option rh_tls_options[] = {
-    {.name = "ca_file",
-     .type = RH_OPT_PATH,
-     .value_name = "PATH",
-     .help = "CA certificates the server's must lead to (default: the system's)"},
-    {.name = "cert_file",
-     .type = RH_OPT_PATH,
-     .value_name = "PATH",
-     .help = "our certificate, if the account asks for one"},
-    {.name = "key_file",                                                      .type = RH_OPT_PATH, .value_name = "PATH", .help = "the key of cert_file"},
-    {.name = "verify",
-     .type = RH_OPT_CHOICE,
-     .initial = "full",
-     .choices = (const char *const[]){"full", "off", NULL},
-     .help = "full: certificate and host name; off: neither (anybody between can read and change everything)"},
-    {.name = "mode",
-     .type = RH_OPT_CHOICE,
-     .initial = "required",
-     .choices = (const char *const[]){"required", "off", NULL},
-     .help = "required: no connection without TLS; off: plain text"},
-    {0                                    },
+    RH_ROWS_TLS_FILES("our certificate, if the account asks for one"),
+    RH_ROWS_TLS_HOW,
+    {0},
 };
 
 void rh_tls_files_done(struct rh_tls_files *files)
