@@ -4,12 +4,10 @@
 #define REHOME_TESTS_MYSQL_SERVER_H
 
 #include <mysql.h>
-#include <rehome/store.h>
+#include "test_server.h"
 
 struct server {
-    char dir[256]; /* what the script was given */
-    char socket[128], ca[300], tls[300], password_file[300];
-    unsigned port;
+    struct test_server at;
     MYSQL *root; /* as root over the socket */
 };
 
@@ -37,7 +35,5 @@ enum rh_status try_store(const struct server *server,
                          const char *const *pairs,
                          struct rh_store **ret_store,
                          struct rh_error *err);
-#define PAIRS(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define NO_PAIRS ((const char *const[]){NULL})
 
 #endif

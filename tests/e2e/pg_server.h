@@ -4,12 +4,10 @@
 #define REHOME_TESTS_PG_SERVER_H
 
 #include <libpq-fe.h>
-#include <rehome/store.h>
+#include "test_server.h"
 
 struct pg_server {
-    char dir[256]; /* what the script was given */
-    char socket[128], ca[300], tls[300], password_file[300], password[64];
-    unsigned port;
+    struct test_server at;
     PGconn *root; /* as postgres over the socket */
 };
 
@@ -36,7 +34,5 @@ enum rh_status pg_try_store(const struct pg_server *server,
                             struct rh_error *err);
 /* Fails the test unless it opens. */
 struct rh_store *pg_open_store(const struct pg_server *server, const char *const *pairs);
-#define PAIRS(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define NO_PAIRS ((const char *const[]){NULL})
 
 #endif

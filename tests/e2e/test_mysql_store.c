@@ -283,7 +283,7 @@ static void cut_scan(void **state)
     (void)state;
     fill_table();
     struct proxy proxy;
-    proxy_start(&proxy, server.port);
+    proxy_start(&proxy, server.at.port);
     char address[64];
     snprintf(address, sizeof address, "127.0.0.1:%u", proxy.port);
     struct place place = open_place(PAIRS("address", address));
@@ -342,7 +342,7 @@ static void unknown_commit(void **state)
 {
     (void)state;
     struct proxy proxy;
-    proxy_start(&proxy, server.port);
+    proxy_start(&proxy, server.at.port);
     char address[64];
     snprintf(address, sizeof address, "127.0.0.1:%u", proxy.port);
     struct place place = open_place(PAIRS("address", address, "io_timeout", "1s"));
@@ -514,9 +514,9 @@ static void identities(void **state)
 {
     (void)state;
     char localhost[64];
-    snprintf(localhost, sizeof localhost, "localhost:%u", server.port);
+    snprintf(localhost, sizeof localhost, "localhost:%u", server.at.port);
     const char *const *ways[] = {NO_PAIRS, PAIRS("address", localhost),
-                                 PAIRS("socket", server.socket, "username", "root", "password_file", ""),
+                                 PAIRS("socket", server.at.socket, "username", "root", "password_file", ""),
                                  PAIRS("table", "other")};
     struct rh_facts facts[4];
     for (size_t i = 0; i < 4; i++) {

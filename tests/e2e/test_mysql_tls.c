@@ -11,23 +11,10 @@
 #include <cmocka.h>
 
 static struct server main_server;
-static unsigned warnings;
-static char last_warning[512];
-
-static void note_event(void *user, enum rh_log_level level, const char *message, const struct rh_log_field *fields)
-{
-    (void)user;
-    (void)fields;
-    if (level == RH_LOG_WARN) {
-        warnings++;
-        snprintf(last_warning, sizeof last_warning, "%s", message);
-    }
-}
-
 static int start_main(void **state)
 {
     (void)state;
-    rh_log_set(note_event, NULL, RH_LOG_WARN);
+    test_warnings_watch();
     return server_start(&main_server, "") ? 0 : -1;
 }
 
@@ -46,22 +33,10 @@ static enum rh_status try_connect(const struct server *server,
                                   struct rh_error *err)
 {
     *err = (struct rh_error){0};
-    warnings = 0;
-    *last_warning = '\0';
+    test_warnings_forget();
     struct rh_store *store = NULL;
-    struct rh_session *session = NULL;
-    struct rh_ctx ctx = {.err = err};
-    const struct rh_driver *driver = rh_driver_find("mysql");
     enum rh_status status = try_store(server, vault_config, pairs, &store, err);
-    if (status)
-        return status;
-    status = driver->session_open(&ctx, store, RH_ROLE_CONTROL, &session);
-    if (!status) {
-        status = driver->facts(&ctx, session, facts);
-        driver->session_close(session);
-    }
-    driver->close(store);
-    return status;
+    return status ? status : test_connect(store, facts, err);
 }
 
 /* Refused, with these words in text and hint. */
@@ -75,8 +50,7 @@ static void assert_refused(const struct server *server,
     struct rh_error err;
     struct rh_facts facts;
     enum rh_status status = try_connect(server, vault_config, pairs, &facts, &err);
-    if (status != want || !strstr(err.text, text) || !strstr(err.hint, hint))
-        fail_msg("%s instead of %s: '%s' / '%s'", rh_status_name(status), rh_status_name(want), err.text, err.hint);
+    assert_failed(status, &err, want, text, hint);
 }
 
 static void assert_taken(const struct server *server, bool vault_config, const char *const *pairs, const char *tls)
@@ -84,10 +58,7 @@ static void assert_taken(const struct server *server, bool vault_config, const c
     struct rh_error err;
     struct rh_facts facts = {0};
     enum rh_status status = try_connect(server, vault_config, pairs, &facts, &err);
-    if (status)
-        fail_msg("%s: '%s' / '%s'", rh_status_name(status), err.text, err.hint);
-    if (!strstr(facts.tls, tls))
-        fail_msg("TLS is '%s' and not '%s'", facts.tls, tls);
+    assert_connected(status, &err, &facts, tls);
 }
 
 static void verified_by_default(void **state)
@@ -98,9 +69,9 @@ static void verified_by_default(void **state)
                  server_is_mysql() ? "TLSv1.3 TLS_AES_128_GCM_SHA256, peer verified"
                                    : "TLSv1.3 TLS_AES_256_GCM_SHA384, peer verified");
     char address[64];
-    snprintf(address, sizeof address, "localhost:%u", main_server.port);
+    snprintf(address, sizeof address, "localhost:%u", main_server.at.port);
     assert_taken(&main_server, false, PAIRS("address", address), ", peer verified");
-    assert_int_equal(warnings, 0);
+    assert_int_equal(test_warnings, 0);
 }
 
 /* Without a CA the system's store counts, which doesn't know the test CA. */
@@ -110,7 +81,7 @@ static void unknown_ca(void **state)
     assert_refused(&main_server, false, PAIRS("tls.ca_file", ""), RH_E_TLS, "certificate",
                    "tls { ca_file = \"PATH\" }");
     char other[400];
-    snprintf(other, sizeof other, "%s/other-ca.pem", main_server.tls);
+    snprintf(other, sizeof other, "%s/other-ca.pem", main_server.at.tls);
     assert_refused(&main_server, false, PAIRS("tls.ca_file", other), RH_E_TLS, "certificate", "tls { ca_file");
 }
 
@@ -118,7 +89,7 @@ static void no_ca_file(void **state)
 {
     (void)state;
     assert_refused(&main_server, false, PAIRS("tls.ca_file", "/nowhere/ca.pem"), RH_E_IO, "/nowhere/ca.pem", "");
-    assert_refused(&main_server, false, PAIRS("tls.ca_file", main_server.password_file), RH_E_PLAN,
+    assert_refused(&main_server, false, PAIRS("tls.ca_file", main_server.at.password_file), RH_E_PLAN,
                    "holds no certificate", "");
 }
 
@@ -134,11 +105,11 @@ static void bad_certificate(const char *name, const char *text, const char *hint
     }
     assert_refused(&server, false, NO_PAIRS, RH_E_TLS, text, hint);
     /* Vault's own way of asking for TLS is verified just so. */
-    assert_refused(&server, true, PAIRS("tls_ca_file", server.ca), RH_E_TLS, text, "");
+    assert_refused(&server, true, PAIRS("tls_ca_file", server.at.ca), RH_E_TLS, text, "");
     /* Switched off, it is taken, with a warning. */
     assert_taken(&server, false, PAIRS("tls.verify", "off"), ", peer not verified");
-    assert_int_equal(warnings, 1);
-    assert_non_null(strstr(last_warning, "verify"));
+    assert_int_equal(test_warnings, 1);
+    assert_non_null(strstr(test_last_warning, "verify"));
     server_stop(&server);
 }
 
@@ -171,7 +142,7 @@ static void no_password_in_plain_text(void **state)
         return;
     }
     struct proxy proxy;
-    proxy_start(&proxy, server.port);
+    proxy_start(&proxy, server.at.port);
     char address[64];
     snprintf(address, sizeof address, "127.0.0.1:%u", proxy.port);
     static const char secret[] = "a-password-nobody-may-see";
@@ -197,11 +168,11 @@ static void plain_text_server(void **state)
     assert_refused(&server, false, NO_PAIRS, RH_E_TLS, "SSL is required", "offers no TLS");
     assert_refused(&server, false, NO_PAIRS, RH_E_TLS, "SSL is required", "tls { mode = \"off\" }");
     assert_refused(&server, false, PAIRS("tls.verify", "off"), RH_E_TLS, "the server offers no TLS", "offers no TLS");
-    assert_refused(&server, true, PAIRS("tls_ca_file", server.ca), RH_E_TLS, "SSL is required",
+    assert_refused(&server, true, PAIRS("tls_ca_file", server.at.ca), RH_E_TLS, "SSL is required",
                    "leave tls_ca_file out");
     assert_taken(&server, false, PAIRS("tls.ca_file", "", "tls.mode", "off"), "none");
-    assert_int_equal(warnings, 1);
-    assert_non_null(strstr(last_warning, "plain text"));
+    assert_int_equal(test_warnings, 1);
+    assert_non_null(strstr(test_last_warning, "plain text"));
     server_stop(&server);
 }
 
@@ -212,15 +183,15 @@ static void vault_meaning(void **state)
     sql(&main_server, "CREATE USER plain@'%%' IDENTIFIED BY 'pw'");
     const char *const *plain = PAIRS("username", "plain", "password", "pw", "tls.ca_file", "");
     assert_taken(&main_server, true, plain, "none");
-    assert_int_equal(warnings, 1);
-    assert_non_null(strstr(last_warning, "plaintext_connection_allowed"));
+    assert_int_equal(test_warnings, 1);
+    assert_non_null(strstr(test_last_warning, "plaintext_connection_allowed"));
     assert_taken(
         &main_server, true,
         PAIRS("username", "plain", "password", "pw", "tls.ca_file", "", "plaintext_connection_allowed", "true"),
         "none");
-    assert_int_equal(warnings, 0);
-    assert_taken(&main_server, true, PAIRS("tls_ca_file", main_server.ca), ", peer verified");
-    assert_int_equal(warnings, 0);
+    assert_int_equal(test_warnings, 0);
+    assert_taken(&main_server, true, PAIRS("tls_ca_file", main_server.at.ca), ", peer verified");
+    assert_int_equal(test_warnings, 0);
     /* An account that REQUIREs SSL is refused over plain text, with the way out. */
     assert_refused(&main_server, true, PAIRS("tls.ca_file", ""), RH_E_AUTH, "Access denied", "give tls_ca_file");
     assert_refused(&main_server, false, PAIRS("tls.ca_file", "", "tls.mode", "off"), RH_E_AUTH, "Access denied",
@@ -232,10 +203,10 @@ static void client_certificate(void **state)
 {
     (void)state;
     char cert[400], key[400], other_cert[400], other_key[400];
-    snprintf(cert, sizeof cert, "%s/client.pem", main_server.tls);
-    snprintf(key, sizeof key, "%s/client.key", main_server.tls);
-    snprintf(other_cert, sizeof other_cert, "%s/other-client.pem", main_server.tls);
-    snprintf(other_key, sizeof other_key, "%s/other-client.key", main_server.tls);
+    snprintf(cert, sizeof cert, "%s/client.pem", main_server.at.tls);
+    snprintf(key, sizeof key, "%s/client.key", main_server.at.tls);
+    snprintf(other_cert, sizeof other_cert, "%s/other-client.pem", main_server.at.tls);
+    snprintf(other_key, sizeof other_key, "%s/other-client.key", main_server.at.tls);
     assert_taken(&main_server, false, PAIRS("username", "vaultx", "tls.cert_file", cert, "tls.key_file", key),
                  ", peer verified");
     assert_refused(&main_server, false, PAIRS("username", "vaultx"), RH_E_AUTH, "Access denied", "cert_file");
@@ -280,9 +251,9 @@ static void nobody_there(void **state)
 static void over_the_socket(void **state)
 {
     (void)state;
-    assert_taken(&main_server, false, PAIRS("socket", main_server.socket, "username", "root", "password_file", ""),
+    assert_taken(&main_server, false, PAIRS("socket", main_server.at.socket, "username", "root", "password_file", ""),
                  "local");
-    assert_int_equal(warnings, 0);
+    assert_int_equal(test_warnings, 0);
 }
 
 int main(void)

@@ -467,7 +467,7 @@ static void cut_scan(void **state)
     (void)state;
     fill_table();
     struct proxy proxy;
-    proxy_start(&proxy, server.port);
+    proxy_start(&proxy, server.at.port);
     char port[16];
     struct place place = {.store = pg_open_store(&server, PAIRS("port", port_of(&proxy, port)))};
     for (int by_kill = 0; by_kill < 2; by_kill++) {
@@ -525,7 +525,7 @@ static void unknown_commit(void **state)
 {
     (void)state;
     struct proxy proxy;
-    proxy_start(&proxy, server.port);
+    proxy_start(&proxy, server.at.port);
     char port[16];
     struct place place = open_place(PAIRS("port", port_of(&proxy, port), "io_timeout", "1s"));
     struct rh_batch batch = RH_BATCH_INIT;
@@ -855,8 +855,8 @@ static void identities(void **state)
     (void)state;
     char url[300], socket[300];
     snprintf(url, sizeof url, "postgres://vault@localhost:%u/vault?search_path=public%%2Cother&pool_max_conns=7",
-             server.port);
-    snprintf(socket, sizeof socket, "host=%s port=%u user=postgres dbname=vault", server.socket, server.port);
+             server.at.port);
+    snprintf(socket, sizeof socket, "host=%s port=%u user=postgres dbname=vault", server.at.socket, server.at.port);
     pg_sql(&server, "CREATE SCHEMA other AUTHORIZATION vault; SET ROLE vault; SET search_path = other; %s", documented);
     pg_sql(&server, "RESET ROLE; RESET search_path");
     const char *const *ways[] = {NO_PAIRS, PAIRS("connection_url", url),

@@ -11,23 +11,10 @@
 #include <cmocka.h>
 
 static struct pg_server main_server;
-static unsigned warnings;
-static char last_warning[512];
-
-static void note_event(void *user, enum rh_log_level level, const char *message, const struct rh_log_field *fields)
-{
-    (void)user;
-    (void)fields;
-    if (level == RH_LOG_WARN) {
-        warnings++;
-        snprintf(last_warning, sizeof last_warning, "%s", message);
-    }
-}
-
 static int start_main(void **state)
 {
     (void)state;
-    rh_log_set(note_event, NULL, RH_LOG_WARN);
+    test_warnings_watch();
     return pg_server_start(&main_server, "") ? 0 : -1;
 }
 
@@ -46,22 +33,10 @@ static enum rh_status try_connect(const struct pg_server *server,
                                   struct rh_error *err)
 {
     *err = (struct rh_error){0};
-    warnings = 0;
-    *last_warning = '\0';
+    test_warnings_forget();
     struct rh_store *store = NULL;
-    struct rh_session *session = NULL;
-    struct rh_ctx ctx = {.err = err};
-    const struct rh_driver *driver = rh_driver_find("postgresql");
     enum rh_status status = pg_try_store(server, vault_config, pairs, &store, err);
-    if (status)
-        return status;
-    status = driver->session_open(&ctx, store, RH_ROLE_CONTROL, &session);
-    if (!status) {
-        status = driver->facts(&ctx, session, facts);
-        driver->session_close(session);
-    }
-    driver->close(store);
-    return status;
+    return status ? status : test_connect(store, facts, err);
 }
 
 /* Refused, with these words in text and hint, and without the password anywhere. */
@@ -75,10 +50,9 @@ static void assert_refused(const struct pg_server *server,
     struct rh_error err;
     struct rh_facts facts;
     enum rh_status status = try_connect(server, vault_config, pairs, &facts, &err);
-    if (status != want || !strstr(err.text, text) || !strstr(err.hint, hint))
-        fail_msg("%s instead of %s: '%s' / '%s'", rh_status_name(status), rh_status_name(want), err.text, err.hint);
-    assert_null(strstr(err.text, server->password));
-    assert_null(strstr(err.hint, server->password));
+    assert_failed(status, &err, want, text, hint);
+    assert_null(strstr(err.text, server->at.password));
+    assert_null(strstr(err.hint, server->at.password));
     assert_null(strstr(err.text, "s3cr3t"));
     assert_null(strstr(err.hint, "s3cr3t"));
 }
@@ -89,19 +63,16 @@ static void assert_taken(
     struct rh_error err;
     struct rh_facts facts = {0};
     enum rh_status status = try_connect(server, vault_config, pairs, &facts, &err);
-    if (status)
-        fail_msg("%s: '%s' / '%s'", rh_status_name(status), err.text, err.hint);
-    if (!strstr(facts.tls, tls))
-        fail_msg("TLS is '%s' and not '%s'", facts.tls, tls);
-    assert_null(strstr(facts.address, server->password));
-    if (warnings != warned)
-        fail_msg("%u warnings and not %u: %s", warnings, warned, last_warning);
+    assert_connected(status, &err, &facts, tls);
+    assert_null(strstr(facts.address, server->at.password));
+    if (test_warnings != warned)
+        fail_msg("%u warnings and not %u: %s", test_warnings, warned, test_last_warning);
 }
 
 /* A URL with the password in it. */
 static const char *url(const struct pg_server *server, const char *host, const char *more, char out[static 600])
 {
-    snprintf(out, 600, "postgres://vault:%s@%s:%u/vault%s", server->password, host, server->port, more);
+    snprintf(out, 600, "postgres://vault:%s@%s:%u/vault%s", server->at.password, host, server->at.port, more);
     return out;
 }
 #define URL(server, host, more) url((server), (host), (more), (char[600]){0})
@@ -111,7 +82,7 @@ static void verified_by_default(void **state)
     (void)state;
     static const char tls[] = "TLSv1.3 TLS_AES_256_GCM_SHA384, peer verified";
     char root[400];
-    snprintf(root, sizeof root, "?sslmode=verify-full&sslrootcert=%s", main_server.ca);
+    snprintf(root, sizeof root, "?sslmode=verify-full&sslrootcert=%s", main_server.at.ca);
     assert_taken(&main_server, false, NO_PAIRS, tls, 0);
     assert_taken(&main_server, false, PAIRS("connection_url", URL(&main_server, "localhost", ""), "password_file", ""),
                  tls, 0);
@@ -156,7 +127,7 @@ static void unknown_ca(void **state)
     assert_refused(&main_server, false, PAIRS("tls.ca_file", ""), RH_E_TLS, "certificate",
                    "tls { ca_file = \"PATH\" }");
     char other[400];
-    snprintf(other, sizeof other, "%s/other-ca.pem", main_server.tls);
+    snprintf(other, sizeof other, "%s/other-ca.pem", main_server.at.tls);
     assert_refused(&main_server, false, PAIRS("tls.ca_file", other), RH_E_TLS, "certificate", "tls { ca_file");
     assert_refused(&main_server, true, PAIRS("url+", "sslmode=verify-full", "tls.ca_file", ""), RH_E_TLS, "certificate",
                    "sslrootcert=PATH");
@@ -166,12 +137,12 @@ static void no_ca_file(void **state)
 {
     (void)state;
     assert_refused(&main_server, false, PAIRS("tls.ca_file", "/nowhere/ca.pem"), RH_E_IO, "/nowhere/ca.pem", "");
-    assert_refused(&main_server, false, PAIRS("tls.ca_file", main_server.password_file), RH_E_PLAN,
+    assert_refused(&main_server, false, PAIRS("tls.ca_file", main_server.at.password_file), RH_E_PLAN,
                    "holds no certificate", "");
     assert_refused(&main_server, true, PAIRS("url+", "sslmode=verify-full sslrootcert=/nowhere", "tls.ca_file", ""),
                    RH_E_IO, "/nowhere", "");
     char both[400];
-    snprintf(both, sizeof both, "sslrootcert=%s", main_server.ca);
+    snprintf(both, sizeof both, "sslrootcert=%s", main_server.at.ca);
     assert_refused(&main_server, false, PAIRS("url+", both), RH_E_PLAN, "sslrootcert is in connection_url and in tls",
                    "");
 }
@@ -186,12 +157,12 @@ static void bad_certificate(const char *name, const char *text, const char *hint
         fail_msg("no server with %s", name);
         return;
     }
-    snprintf(root, sizeof root, "sslmode=verify-full sslrootcert=%s", server.ca);
+    snprintf(root, sizeof root, "sslmode=verify-full sslrootcert=%s", server.at.ca);
     assert_refused(&server, false, NO_PAIRS, RH_E_TLS, text, hint);
     assert_refused(&server, true, PAIRS("url+", root, "tls.ca_file", ""), RH_E_TLS, text, "");
     /* Switched off, it is taken, with a warning. */
     assert_taken(&server, false, PAIRS("tls.verify", "off"), ", peer not verified", 1);
-    assert_non_null(strstr(last_warning, "verify"));
+    assert_non_null(strstr(test_last_warning, "verify"));
     pg_server_stop(&server);
 }
 
@@ -223,7 +194,7 @@ static void plain_text_server(void **state)
         return;
     }
     struct proxy proxy;
-    proxy_start(&proxy, server.port);
+    proxy_start(&proxy, server.at.port);
     static const char user[] = "vault"; /* what a client says first once it trusts the connection */
     proxy_watch(&proxy, user);
     char port[16];
@@ -236,7 +207,7 @@ static void plain_text_server(void **state)
     assert_true(atomic_load(&proxy.sent) > 0);
     assert_false(atomic_load(&proxy.seen));
     assert_taken(&server, false, PAIRS("port", port, "tls.ca_file", "", "tls.mode", "off"), "none", 1);
-    assert_non_null(strstr(last_warning, "plain text"));
+    assert_non_null(strstr(test_last_warning, "plain text"));
     assert_true(atomic_load(&proxy.seen));
     proxy_stop(&proxy);
     pg_server_stop(&server);
@@ -247,9 +218,9 @@ static void vault_meaning(void **state)
 {
     (void)state;
     assert_taken(&main_server, true, PAIRS("tls.ca_file", ""), "peer not verified", 1);
-    assert_non_null(strstr(last_warning, "no TLS is demanded"));
+    assert_non_null(strstr(test_last_warning, "no TLS is demanded"));
     assert_taken(&main_server, true, PAIRS("url+", "sslmode=require", "tls.ca_file", ""), "peer not verified", 1);
-    assert_non_null(strstr(last_warning, "verify-full"));
+    assert_non_null(strstr(test_last_warning, "verify-full"));
     /* a server that takes hostssl lines only refuses it, with the way out */
     assert_refused(&main_server, true, PAIRS("url+", "sslmode=disable", "tls.ca_file", ""), RH_E_AUTH,
                    "no pg_hba.conf entry", "hostssl");
@@ -269,10 +240,10 @@ static void client_certificate(void **state)
 {
     (void)state;
     char cert[400], key[400], other_cert[400], other_key[400], words[900];
-    snprintf(cert, sizeof cert, "%s/client.pem", main_server.tls);
-    snprintf(key, sizeof key, "%s/client.key", main_server.tls);
-    snprintf(other_cert, sizeof other_cert, "%s/other-client.pem", main_server.tls);
-    snprintf(other_key, sizeof other_key, "%s/other-client.key", main_server.tls);
+    snprintf(cert, sizeof cert, "%s/client.pem", main_server.at.tls);
+    snprintf(key, sizeof key, "%s/client.key", main_server.at.tls);
+    snprintf(other_cert, sizeof other_cert, "%s/other-client.pem", main_server.at.tls);
+    snprintf(other_key, sizeof other_key, "%s/other-client.key", main_server.at.tls);
     assert_taken(&main_server, false, PAIRS("url+", "user=vaultx", "tls.cert_file", cert, "tls.key_file", key),
                  ", peer verified", 0);
     snprintf(words, sizeof words, "user=vaultx sslcert=%s sslkey=%s", cert, key);
