@@ -18,8 +18,8 @@
 enum {
     BATCH_BYTES = 1024 * 1024, /* unless the budget is too small for it */
     BATCH_BYTES_LEAST = 8 * 1024,
-    BATCH_SHARES = 16, /* a lane's memory in batches: those in its queue, what becomes of one on its way, slack */
-    BATCH_RECORDS = 4096,
+    BATCH_SHARES = 16,    /* a lane's memory in batches: those in its queue, what becomes of one on its way, slack */
+    BATCH_RECORDS = 1024, /* small records, too, fill the queues of a short range: memory is the same for a long one */
     KEYS_BATCH_RECORDS = 8192,
     QUEUE_BATCHES = 2, /* read ahead per lane, besides the one being read and the one being written */
     PIPE_BATCHES = QUEUE_BATCHES + 2,
