@@ -225,14 +225,14 @@ static enum rh_status ask(int fd, const char *prompt, struct rh_secret **ret_sec
     silent = before;
     silent.c_lflag &= ~(tcflag_t)ECHO;
     silent.c_lflag |= ECHONL;
-    enum rh_status status = rh_write_all(fd, rh_bytes_text(prompt), err);
-    if (status)
-        return status;
+    /* before the prompt: what is typed when that stands there is neither shown nor thrown away */
     if (tcsetattr(fd, TCSAFLUSH, &silent))
         return rh_fail_errno(err, errno, "switching the terminal's echo off");
     rh_auto_secret struct rh_secret *secret = NULL;
-    uint8_t *data;
-    status = rh_secret_make(4096, &secret, &data, err); /* a terminal's line is no longer */
+    uint8_t *data = NULL;
+    enum rh_status status = rh_write_all(fd, rh_bytes_text(prompt), err);
+    if (!status)
+        status = rh_secret_make(4096, &secret, &data, err); /* a terminal's line is no longer */
     ssize_t got = status ? 0 : read(fd, data, 4096);
     int failed = errno;
     (void)tcsetattr(fd, TCSAFLUSH, &before); /* nothing better can be done for the terminal */

@@ -5,7 +5,9 @@ import os
 import pty
 import pwd
 import re
+import select
 import shutil
+import signal
 import subprocess
 
 import archive_reader
@@ -129,18 +131,20 @@ def test_a_password_is_asked_for(keystore, program, tmp_path):
     child, terminal = pty.fork()
     if child == 0:
         os.execve(program, words, {"HOME": str(tmp_path), "REHOME_STATE_DIR": str(tmp_path / "state"), "TERM": "dumb"})
-    said = b""
-    while b"Password of the sealed keyring: " not in said:
-        said += os.read(terminal, 1000)
-    os.write(terminal, b"correct horse\n")
+    said, answered, more = b"", False, b""
     while True:
+        if not select.select([terminal], [], [], 30)[0]:
+            os.kill(child, signal.SIGKILL)
         try:
             more = os.read(terminal, 1000)
         except OSError:
-            break
+            more = b""
+        said += more
         if not more:
             break
-        said += more
+        if not answered and b"Password of the sealed keyring: " in said:
+            answered = True
+            os.write(terminal, b"correct horse\n")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, said
     assert b"horse" not in said
     archive = archive_reader.read((tmp_path / "sealed").read_bytes(), passphrase=b"correct horse")
