@@ -610,11 +610,14 @@ static enum rh_status put_plan(const struct writer *writer, const char *name, co
     return status == RH_OK ? put_line(writer, "}\n") : status;
 }
 
-/* The server's data folder: what is encrypted there proves the keys. */
+/* The server's data folder: what is encrypted there proves the keys. Of a running server only when the command line
+ * says so: one that a file names for the server's own sake may lack what the server hasn't written yet. */
 static enum rh_status put_datadir(const struct writer *writer)
 {
     enum rh_status status = need_absolute(writer, "datadir");
-    return status == RH_OK ? put_given(writer, 2, "datadir", rh_options_text(writer->options, "datadir")) : status;
+    if (status != RH_OK || (keyring_is_online(writer->options) && rh_options_place(writer->options, "datadir")[0]))
+        return status;
+    return put_given(writer, 2, "datadir", rh_options_text(writer->options, "datadir"));
 }
 
 /* `move "keys" { ... }`. */

@@ -176,7 +176,9 @@ def test_a_servers_own_configuration(keyring_server, rehome, tmp_path):
                        f"keyring_file_data={plugin}\n"
                        "[rehome]\nkeyring_migration_source=component_keyring_file.so\nkeyring_migration_from_component\n"
                        "keyring_migration_destination=keyring_file.so\n")
+    keyring_server.halt()
     done = rehome("keyring-migrate", f"--defaults-file={options}")
+    keyring_server.restart()
     assert done.returncode == 0, done.stderr
     assert read_plugin(plugin) == read_component(keyring_server.keystore)
     found = re.search(r"(\d+) of (\d+) encrypted files opened", done.stderr)

@@ -172,6 +172,16 @@ def test_option_files_fill_the_plan(rehome, tmp_path):
     assert 'on_conflict = "keep-equal"' in done.stdout and 'mode = "offline"' in done.stdout
 
 
+def test_a_data_folder_of_a_file_proves_offline_only(rehome, tmp_path):
+    options = tmp_path / "my.cnf"
+    options.write_text("[mysqld]\ndatadir=/d\n[rehome]\nsource-path=/a\ndestination-path=/b\n"
+                       "keyring-migration-source=keyring_file.so\nkeyring-migration-destination=keyring_file.so\n")
+    words = ["keyring-migrate", f"--defaults-file={options}", "--print-plan"]
+    assert 'datadir = "/d"' in rehome(*words).stdout
+    assert "datadir" not in rehome(*words, "--keyring-migration-user=u").stdout
+    assert 'datadir = "/e"' in rehome(*words, "--keyring-migration-user=u", "--datadir=/e").stdout
+
+
 @pytest.mark.parametrize("text, told", [
     ("[rehome]\nkeyring_migration_sorce=x\n", ":2: unknown option 'keyring-migration-sorce'"),
     ("[rehome]\n\non_conflict=maybe\n", ":3: option 'on-conflict' takes"),
