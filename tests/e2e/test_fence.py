@@ -44,6 +44,12 @@ class FencedServer(KeyringServer):
     def is_on(self):
         return self.sql("SELECT @@global.keyring_operations") == [["1"]]
 
+    def who(self):
+        """Who set it last, and when."""
+        return self.sql(
+            "SELECT set_user, set_time, now(6) FROM performance_schema.variables_info WHERE variable_name = 'keyring_operations'"
+        )
+
     def events(self):
         return int(self.sql("SELECT count(*) FROM information_schema.events WHERE event_name LIKE 'rehome%'")[0][0])
 
@@ -570,7 +576,7 @@ def test_out_of_reach(move, fenced, road):
     assert one.wait(20) == SOURCE
     said = move.words()
     assert "a guardian process stays" in said and "SET GLOBAL keyring_operations = ON" in said
-    assert not fenced.is_on() and not gone(guardian)
+    assert not fenced.is_on() and not gone(guardian), (fenced.who(), said, move.fences())
     road.open = True
     fenced.wait_on()
     wait_for(lambda: gone(guardian))
