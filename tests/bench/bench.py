@@ -32,7 +32,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PAIRS = ["file-mysql", "mysql-file", "mysql-mysql", "file-file", "file-consul", "file-archive", "archive-file", "archive-archive",
-         "file-postgresql", "mysql-postgresql"]
+         "file-postgresql", "mysql-postgresql", "postgresql-archive"]
 SIZES = {"1k": (1024, 100_000), "64k": (65536, 10_000)}
 VERIFY_GOAL = {"mysql-mysql": 25, "file-mysql": 60, "file-file": 120}
 COPIER_GOAL = {("mysql", "1k"): 10, ("mysql", "64k"): 2, ("consul", "1k"): 3, ("postgresql", "1k"): 10,
@@ -189,17 +189,21 @@ class PgServer:
     def settle(self):
         self.call("sql", "CHECKPOINT")
 
-    def load(self, path):
-        """psql's own COPY into the table `vault` with its indexes, as the account and over TLS."""
-        make = ('CREATE TABLE vault (parent_path TEXT COLLATE "C" NOT NULL, path TEXT COLLATE "C", key TEXT COLLATE "C", '
-                "value BYTEA, PRIMARY KEY (path, key)); CREATE INDEX vault_idx ON vault (parent_path)")
+    def load(self, path, table="vault"):
+        """psql's own COPY into a new table with its indexes, as the account and over TLS."""
+        make = (f'CREATE TABLE {table} (parent_path TEXT COLLATE "C" NOT NULL, path TEXT COLLATE "C", '
+                'key TEXT COLLATE "C", value BYTEA, PRIMARY KEY (path, key)); '
+                f"CREATE INDEX {table}_idx ON {table} (parent_path)")
         where = ("host=127.0.0.1 port={PG_PORT} user={PG_USER} dbname={PG_DATABASE} sslmode=verify-full sslrootcert={PG_CA}"
                  .format(**self.env))
         return ["env", "PGPASSWORD=" + self.password, "psql", "-Xq", where, "-c", make, "-c",
-                "\\copy vault FROM STDIN (FORMAT binary)"], path + self.dump
+                f"\\copy {table} FROM STDIN (FORMAT binary)"], path + self.dump
+
+    def drop(self, table):
+        self.call("sql", f"SET client_min_messages = error; DROP TABLE IF EXISTS {table}")
 
     def empty(self):
-        self.call("sql", "SET client_min_messages = error; DROP TABLE IF EXISTS vault")
+        self.drop("vault")
 
     def place(self, table):
         return ("postgresql:127.0.0.1:{PG_PORT}:{PG_USER}:{PG_PASSWORD_FILE}:{PG_CA}:{PG_DATABASE}:".format(**self.env)
@@ -310,6 +314,10 @@ class Bench:
         if ("source", "mysql") in self.servers:
             with open(self.path(name + ".sql"), "rb") as dump:
                 subprocess.run(self.servers["source", "mysql"].client(), stdin=dump, check=True)
+        if ("source", "postgresql") in self.servers:
+            command, path = self.servers["source", "postgresql"].load(self.path(name), name)
+            with open(path, "rb") as dump:
+                subprocess.run(command, stdin=dump, check=True)
 
     def drop_data(self, name):
         shutil.rmtree(self.path(name), ignore_errors=True)
@@ -319,8 +327,9 @@ class Bench:
         for dump in (".sql", ".copy"):
             if os.path.exists(self.path(name + dump)):
                 os.unlink(self.path(name + dump))
-        if ("source", "mysql") in self.servers:
-            self.servers["source", "mysql"].drop(name)
+        for (side, _), server in self.servers.items():
+            if side == "source":
+                server.drop(name)
 
     def fresh(self, pair=""):
         """Empty destinations, nothing under way."""
