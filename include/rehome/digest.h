@@ -17,6 +17,7 @@ struct rh_digest_key {
     bool tidy;           /* what was hashed doesn't stay in memory */
     bool secret_records; /* the hash is an HMAC: it may be kept, as long as the key is sealed */
 };
+/* A new random secret; what kind of key it is, is set by the caller, before or after. */
 enum rh_status rh_digest_key_new(struct rh_digest_key *ret_key, struct rh_error *err) RH_MUST_USE;
 
 /* dataset: NUL-terminated name. The record needs its fields. */

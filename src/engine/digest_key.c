@@ -10,7 +10,7 @@ static enum rh_status digest_binding(struct move_run *move, struct rh_buf *ret_b
 static enum rh_status digest_make(struct move_run *move, struct rh_error *err)
 {
     rh_auto_buf struct rh_buf binding = RH_BUF_INIT, sealed = RH_BUF_INIT;
-    struct rh_digest_key fresh;
+    struct rh_digest_key fresh = {.secret_records = false};
     enum rh_status status = rh_digest_key_new(&fresh, err);
     if (status == RH_OK)
         status = digest_binding(move, &binding, err);

@@ -220,7 +220,7 @@ static void only_what_is_ours(void **state)
 {
     (void)state;
     struct place place = open_place(NO_PAIRS);
-    struct rh_digest_key digest;
+    struct rh_digest_key digest = {.secret_records = false};
     OK(rh_digest_key_new(&digest, &err));
     sql(&server, "INSERT INTO vault.vault VALUES ('a', 'old'), ('b', 'changed'), ('c', 'old'), ('d', 'changed')");
     struct rh_batch old = RH_BATCH_INIT, put = RH_BATCH_INIT, gone = RH_BATCH_INIT;

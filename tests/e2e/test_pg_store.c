@@ -410,7 +410,7 @@ static void only_what_is_ours(void **state)
 {
     (void)state;
     struct place place = open_place(NO_PAIRS);
-    struct rh_digest_key digest;
+    struct rh_digest_key digest = {.secret_records = false};
     OK(rh_digest_key_new(&digest, &err));
     pg_sql(&server,
            "INSERT INTO vault_kv_store VALUES ('', '/', 'a', 'old'), ('', '/', 'b', 'changed'), ('', '/', 'c', "
@@ -668,7 +668,7 @@ static void deadlock(void **state)
     other.root = NULL;
     pg_server_admin(&other);
     pg_sql(&server, "INSERT INTO vault_kv_store VALUES ('', '/', 'a', 'old'), ('', '/', 'z', 'old')");
-    struct rh_digest_key digest;
+    struct rh_digest_key digest = {.secret_records = false};
     OK(rh_digest_key_new(&digest, &err));
     struct rh_batch old = RH_BATCH_INIT, put = RH_BATCH_INIT;
     enum rh_commit commit;
