@@ -284,6 +284,27 @@ find_driver(const struct rh_plan_loader *loader, const struct rh_member *member,
     return rh_surely_failed(unknown_driver(loader, member, type.text));
 }
 
+/* The place and the options of a block whose title has named its driver. */
+static enum rh_status read_driver_block(struct rh_plan_loader *loader,
+                                        const struct rh_member *member,
+                                        const char *driver,
+                                        const struct rh_option *table,
+                                        bool (*skip)(const struct rh_member *member),
+                                        char **ret_place,
+                                        struct rh_options **ret_options)
+{
+    char what[256];
+    struct rh_place_text place = rh_plan_place(loader, member->place);
+    *ret_place = strdup(place.text);
+    if (!*ret_place)
+        return rh_fail_memory(loader->err);
+    enum rh_status status = rh_options_new(table, place.text, ret_options, loader->err);
+    (void)snprintf(what, sizeof what, "%s \"%s\"", member->name, driver);
+    if (status == RH_OK)
+        status = rh_plan_fill(loader, *ret_options, member->value, what, skip);
+    return status == RH_OK ? rh_options_end(*ret_options, loader->err) : status;
+}
+
 enum rh_status
 rh_plan_endpoint(struct rh_plan_loader *loader, const struct rh_member *member, struct rh_endpoint *ret_endpoint)
 {
@@ -294,17 +315,9 @@ rh_plan_endpoint(struct rh_plan_loader *loader, const struct rh_member *member, 
     enum rh_status status = find_driver(loader, member, &driver);
     if (status != RH_OK)
         return status;
-    struct rh_place_text place = rh_plan_place(loader, member->place);
     ret_endpoint->driver = driver; /* half-filled is fine: the plan is freed as a whole */
-    ret_endpoint->place = strdup(place.text);
-    if (!ret_endpoint->place)
-        return rh_fail_memory(loader->err);
-    status = rh_options_new(driver->options, place.text, &ret_endpoint->options, loader->err);
-    char what[256];
-    (void)snprintf(what, sizeof what, "%s \"%s\"", member->name, driver->name);
-    if (status == RH_OK)
-        status = rh_plan_fill(loader, ret_endpoint->options, member->value, what, is_for_the_server);
-    return status == RH_OK ? rh_options_end(ret_endpoint->options, loader->err) : status;
+    return read_driver_block(loader, member, driver->name, driver->options, is_for_the_server, &ret_endpoint->place,
+                             &ret_endpoint->options);
 }
 
 /* The fence driver that a block's title names. */
@@ -335,18 +348,9 @@ rh_plan_fence(struct rh_plan_loader *loader, const struct rh_member *member, str
     enum rh_status status = find_fence(loader, member, &driver);
     if (status != RH_OK)
         return status;
-    struct rh_place_text place = rh_plan_place(loader, member->place);
     ret_fence->driver = driver; /* half-filled is fine: the plan is freed as a whole */
-    ret_fence->place = strdup(place.text);
-    if (!ret_fence->place)
-        return rh_fail_memory(loader->err);
-    status = rh_options_new(driver->options, place.text, &ret_fence->options, loader->err);
-    char what[256];
-    (void)snprintf(what, sizeof what, "fence \"%s\"", driver->name);
-    if (status == RH_OK)
-        status = rh_plan_fill(loader, ret_fence->options, member->value, what, NULL);
-    if (status == RH_OK)
-        status = rh_options_end(ret_fence->options, loader->err);
+    status =
+        read_driver_block(loader, member, driver->name, driver->options, NULL, &ret_fence->place, &ret_fence->options);
     if (status == RH_OK)
         ret_fence->lease_us = rh_options_int(ret_fence->options, "lease");
     return status;
