@@ -39,6 +39,24 @@ extern const uint8_t archive_head_magic[8], archive_tail_magic[8];
 
 /* --- key.c --- */
 struct rh_options;
+/* The options that name the sealing key, as rows of an option table. */
+#define ARCHIVE_SEAL_OPTIONS                                                                                           \
+    {.name = "key_file",                                                                                               \
+     .type = RH_OPT_PATH,                                                                                              \
+     .value_name = "FILE",                                                                                             \
+     .help = "file with the sealing key: 32 bytes, or 64 hex digits"},                                                 \
+        {.name = "passphrase",                                                                                         \
+         .type = RH_OPT_SECRET,                                                                                        \
+         .value_name = "SECRET",                                                                                       \
+         .help = "the passphrase that seals; better is passphrase_file"},                                              \
+        {.name = "passphrase_file",                                                                                    \
+         .type = RH_OPT_PATH,                                                                                          \
+         .value_name = "FILE",                                                                                         \
+         .help = "file with the passphrase that seals"},                                                               \
+    {                                                                                                                  \
+        .name = "passphrase_env", .type = RH_OPT_TEXT, .value_name = "NAME",                                           \
+        .help = "environment variable with the passphrase that seals"                                                  \
+    }
 /* By exactly one of the options key_file, passphrase, passphrase_file and passphrase_env. */
 enum rh_status archive_provider(const struct rh_options *values,
                                 struct rh_key_provider **ret_provider,
