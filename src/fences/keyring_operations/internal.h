@@ -62,12 +62,6 @@ ko_rows(struct ko_fence *fence, struct rh_error *err, const char *what, MYSQL_RE
 enum rh_status ko_text(
     struct ko_fence *fence, struct rh_error *err, const char *what, char *out, size_t out_size, const char *fmt, ...)
     RH_PRINTF(6, 7);
-static inline void ko_auto_rows_(MYSQL_RES **rows)
-{
-    if (*rows)
-        mysql_free_result(*rows);
-}
-#define ko_auto_rows __attribute__((cleanup(ko_auto_rows_)))
 
 /* --- timer.c --- */
 /* Why the server's own timer can't be had, in words; "" when it can. */

@@ -32,71 +32,46 @@ enum rh_status ko_fail(struct ko_fence *fence, struct rh_error *err, const char 
     return status;
 }
 
-/* Sends a formatted statement. */
-static enum rh_status
-send_v(struct ko_fence *fence, struct rh_error *err, const char *what, const char *fmt, va_list args) RH_PRINTF(4, 0);
-static enum rh_status
-send_v(struct ko_fence *fence, struct rh_error *err, const char *what, const char *fmt, va_list args)
+/* The connection as statements see it. */
+static enum rh_status fail_talk(void *owner, struct rh_error *err, const char *what)
 {
-    char text[4096];
-    int size = vsnprintf(text, sizeof text, fmt, args);
-    if (size < 0 || (size_t)size >= sizeof text)
-        return rh_fail(err, RH_E_INTERNAL, "%s failed: statement too long", what);
-    if (!fence->mysql || mysql_real_query(fence->mysql, text, (unsigned long)size))
-        return ko_fail(fence, err, what);
-    return RH_OK;
+    return ko_fail(owner, err, what);
+}
+static struct rh_mysql_talk talk_of(struct ko_fence *fence)
+{
+    return (struct rh_mysql_talk){.mysql = fence->mysql, .fail = fail_talk, .owner = fence};
 }
 
 enum rh_status ko_run(struct ko_fence *fence, struct rh_error *err, const char *what, const char *fmt, ...)
 {
+    const struct rh_mysql_talk talk = talk_of(fence);
     va_list args;
     va_start(args, fmt);
-    enum rh_status status = send_v(fence, err, what, fmt, args);
+    enum rh_status status = rh_mysql_run(&talk, err, what, fmt, args);
     va_end(args);
-    if (status)
-        return status;
-    mysql_free_result(mysql_store_result(fence->mysql)); /* none, as a rule */
-    return mysql_errno(fence->mysql) ? ko_fail(fence, err, what) : RH_OK;
-}
-
-/* The rows of the statement just sent. */
-static enum rh_status keep_rows(struct ko_fence *fence, struct rh_error *err, const char *what, MYSQL_RES **ret_rows)
-{
-    MYSQL_RES *rows = mysql_store_result(fence->mysql);
-    if (!rows)
-        return mysql_errno(fence->mysql) ? ko_fail(fence, err, what)
-                                         : rh_fail(err, RH_E_INTERNAL, "%s failed: no rows came back", what);
-    *ret_rows = rows;
-    return RH_OK;
+    return status;
 }
 
 enum rh_status
 ko_rows(struct ko_fence *fence, struct rh_error *err, const char *what, MYSQL_RES **ret_rows, const char *fmt, ...)
 {
+    const struct rh_mysql_talk talk = talk_of(fence);
     va_list args;
     va_start(args, fmt);
-    enum rh_status status = send_v(fence, err, what, fmt, args);
+    enum rh_status status = rh_mysql_rows(&talk, err, what, ret_rows, fmt, args);
     va_end(args);
-    return status ? status : keep_rows(fence, err, what, ret_rows);
+    return status;
 }
 
 enum rh_status ko_text(
     struct ko_fence *fence, struct rh_error *err, const char *what, char *out, size_t out_size, const char *fmt, ...)
 {
-    ko_auto_rows MYSQL_RES *rows = NULL;
+    const struct rh_mysql_talk talk = talk_of(fence);
     va_list args;
     va_start(args, fmt);
-    enum rh_status status = send_v(fence, err, what, fmt, args);
+    enum rh_status status = rh_mysql_text(&talk, err, what, out, out_size, fmt, args);
     va_end(args);
-    if (!status)
-        status = keep_rows(fence, err, what, &rows);
-    if (status)
-        return status;
-    MYSQL_ROW row = mysql_fetch_row(rows);
-    if (!row || !row[0])
-        return RH_NOT_FOUND;
-    snprintf(out, out_size, "%s", row[0]);
-    return RH_OK;
+    return status;
 }
 
 void ko_disconnect(struct ko_fence *fence)
@@ -113,7 +88,7 @@ static enum rh_status introduce(struct ko_fence *fence, struct rh_error *err)
 {
     const char *what = "setting up the connection";
     uint64_t thread = 0;
-    ko_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     enum rh_status status = ko_run(fence, err, what,
                                    "SET NAMES utf8mb4, SESSION sql_mode = 'STRICT_ALL_TABLES', autocommit = 1, "
                                    "time_zone = '+00:00', lock_wait_timeout = 1");
@@ -175,7 +150,7 @@ enum rh_status ko_connect(struct rh_ctx *ctx, struct rh_fence *base)
 enum rh_status ko_look(struct ko_fence *fence, struct ko_view *ret_view, struct rh_error *err)
 {
     const char *what = "looking at keyring_operations";
-    ko_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     enum rh_status status = ko_rows(
         fence, err, what, &rows,
         "SELECT @@global.keyring_operations, SET_TIME, SET_USER, IS_USED_LOCK('" KO_LOCK "') <=> CONNECTION_ID() "
@@ -201,7 +176,7 @@ static enum rh_status take_grants(struct ko_fence *fence, struct rh_buf *grants,
 {
     const char *what = "asking for the account's rights";
     char roles[1024] = "";
-    ko_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     enum rh_status status = ko_text(fence, err, what, roles, sizeof roles, "SELECT CURRENT_ROLE()");
     if (status && status != RH_NOT_FOUND)
         return status;

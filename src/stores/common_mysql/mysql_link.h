@@ -12,6 +12,7 @@
 
 #include "common.h"
 #include <mysql.h>
+#include <stdarg.h>
 
 /* Where a server is and how to log in. */
 struct rh_mysql_server {
@@ -44,6 +45,39 @@ enum rh_status rh_mysql_connect(const struct rh_mysql_server *server,
                                 MYSQL **ret_mysql,
                                 char tls[static 160],
                                 struct rh_error *err) RH_MUST_USE;
+
+/* --- statement.c --- */
+/* A connection as statements see it: its owner has the words for a failure, the connection's being gone included. */
+struct rh_mysql_talk {
+    MYSQL *mysql; /* NULL: gone */
+    enum rh_status (*fail)(void *owner, struct rh_error *err, const char *what);
+    void *owner;
+};
+static inline void rh_mysql_auto_rows_(MYSQL_RES **rows)
+{
+    if (*rows)
+        mysql_free_result(*rows);
+}
+#define rh_mysql_auto_rows __attribute__((cleanup(rh_mysql_auto_rows_)))
+/* A formatted statement whose rows, if any, aren't wanted. `what`: the failed action. */
+enum rh_status
+rh_mysql_run(const struct rh_mysql_talk *talk, struct rh_error *err, const char *what, const char *fmt, va_list args)
+    RH_PRINTF(4, 0);
+/* A formatted query's rows; free with mysql_free_result. */
+enum rh_status rh_mysql_rows(const struct rh_mysql_talk *talk,
+                             struct rh_error *err,
+                             const char *what,
+                             MYSQL_RES **ret_rows,
+                             const char *fmt,
+                             va_list args) RH_PRINTF(5, 0);
+/* The first column of the first row; RH_NOT_FOUND without a row or for NULL. */
+enum rh_status rh_mysql_text(const struct rh_mysql_talk *talk,
+                             struct rh_error *err,
+                             const char *what,
+                             char *out,
+                             size_t out_size,
+                             const char *fmt,
+                             va_list args) RH_PRINTF(6, 0);
 
 /* --- words.c --- */
 /* Whether an error number says that the connection is gone. */

@@ -32,7 +32,7 @@ static enum rh_status set_session(struct my_session *session, struct rh_error *e
     status = my_run(session, err, what, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
     if (status)
         return status;
-    my_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     status = my_rows(session, err, what, &rows,
                      "SELECT @@max_allowed_packet, @@lower_case_table_names, CONNECTION_ID(), UNIX_TIMESTAMP()");
     if (status)
@@ -47,7 +47,7 @@ static enum rh_status set_session(struct my_session *session, struct rh_error *e
     pthread_mutex_lock(&session->store->lock);
     session->thread = (unsigned long)thread;
     pthread_mutex_unlock(&session->store->lock);
-    my_auto_rows MYSQL_RES *status_rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *status_rows = NULL;
     status = my_rows(session, err, what, &status_rows, "SHOW GLOBAL STATUS LIKE 'Uptime'");
     uint64_t uptime = 0;
     if (!status && (row = mysql_fetch_row(status_rows)) && row[1])

@@ -121,12 +121,6 @@ enum rh_status my_text(struct my_session *session,
                        size_t out_size,
                        const char *fmt,
                        ...) RH_PRINTF(6, 7);
-static inline void my_auto_rows_(MYSQL_RES **rows)
-{
-    if (*rows)
-        mysql_free_result(*rows);
-}
-#define my_auto_rows __attribute__((cleanup(my_auto_rows_)))
 
 /* --- shape.c: what is there, and making it --- */
 enum rh_status my_table_load(struct my_session *session, struct rh_error *err);

@@ -70,54 +70,35 @@ enum rh_status my_sql_literal(struct rh_buf *sql, struct rh_bytes bytes, struct 
     return RH_OK;
 }
 
-/* Sends a formatted statement. */
-static enum rh_status
-send_v(struct my_session *session, struct rh_error *err, const char *what, const char *fmt, va_list args)
-    RH_PRINTF(4, 0);
-static enum rh_status
-send_v(struct my_session *session, struct rh_error *err, const char *what, const char *fmt, va_list args)
+/* The connection as statements see it. */
+static enum rh_status fail_talk(void *owner, struct rh_error *err, const char *what)
 {
-    char text[16384];
-    int size = vsnprintf(text, sizeof text, fmt, args);
-    if (size < 0 || (size_t)size >= sizeof text)
-        return rh_fail(err, RH_E_INTERNAL, "%s failed: statement too long", what);
-    if (!session->mysql || mysql_real_query(session->mysql, text, (unsigned long)size))
-        return my_fail(session, err, what);
-    return RH_OK;
+    return my_fail(owner, err, what);
+}
+static struct rh_mysql_talk talk_of(struct my_session *session)
+{
+    return (struct rh_mysql_talk){.mysql = session->mysql, .fail = fail_talk, .owner = session};
 }
 
 enum rh_status my_run(struct my_session *session, struct rh_error *err, const char *what, const char *fmt, ...)
 {
+    const struct rh_mysql_talk talk = talk_of(session);
     va_list args;
     va_start(args, fmt);
-    enum rh_status status = send_v(session, err, what, fmt, args);
+    enum rh_status status = rh_mysql_run(&talk, err, what, fmt, args);
     va_end(args);
-    if (status)
-        return status;
-    mysql_free_result(mysql_store_result(session->mysql)); /* none, as a rule */
-    return mysql_errno(session->mysql) ? my_fail(session, err, what) : RH_OK;
-}
-
-/* The rows of the statement just sent. */
-static enum rh_status
-keep_rows(struct my_session *session, struct rh_error *err, const char *what, MYSQL_RES **ret_rows)
-{
-    MYSQL_RES *rows = mysql_store_result(session->mysql);
-    if (!rows)
-        return mysql_errno(session->mysql) ? my_fail(session, err, what)
-                                           : rh_fail(err, RH_E_INTERNAL, "%s failed: no rows came back", what);
-    *ret_rows = rows;
-    return RH_OK;
+    return status;
 }
 
 enum rh_status
 my_rows(struct my_session *session, struct rh_error *err, const char *what, MYSQL_RES **ret_rows, const char *fmt, ...)
 {
+    const struct rh_mysql_talk talk = talk_of(session);
     va_list args;
     va_start(args, fmt);
-    enum rh_status status = send_v(session, err, what, fmt, args);
+    enum rh_status status = rh_mysql_rows(&talk, err, what, ret_rows, fmt, args);
     va_end(args);
-    return status ? status : keep_rows(session, err, what, ret_rows);
+    return status;
 }
 
 enum rh_status my_text(struct my_session *session,
@@ -128,18 +109,10 @@ enum rh_status my_text(struct my_session *session,
                        const char *fmt,
                        ...)
 {
-    my_auto_rows MYSQL_RES *rows = NULL;
+    const struct rh_mysql_talk talk = talk_of(session);
     va_list args;
     va_start(args, fmt);
-    enum rh_status status = send_v(session, err, what, fmt, args);
+    enum rh_status status = rh_mysql_text(&talk, err, what, out, out_size, fmt, args);
     va_end(args);
-    if (!status)
-        status = keep_rows(session, err, what, &rows);
-    if (status)
-        return status;
-    MYSQL_ROW row = mysql_fetch_row(rows);
-    if (!row || !row[0])
-        return RH_NOT_FOUND;
-    snprintf(out, out_size, "%s", row[0]);
-    return RH_OK;
+    return status;
 }

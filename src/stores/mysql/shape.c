@@ -30,7 +30,7 @@ static enum rh_status load_columns(struct my_session *session, struct rh_error *
 {
     struct my_table *table = &session->table;
     const struct my_store *store = session->store;
-    my_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     enum rh_status status =
         my_rows(session, err, "looking at the table's columns", &rows,
                 "SELECT COLUMN_NAME, LOWER(DATA_TYPE), CHARACTER_MAXIMUM_LENGTH, EXTRA FROM "
@@ -71,7 +71,7 @@ static enum rh_status load_index(struct my_session *session, struct rh_error *er
 {
     struct my_table *table = &session->table;
     const struct my_store *store = session->store;
-    my_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     enum rh_status status =
         my_rows(session, err, "looking at the table's indexes", &rows,
                 "SELECT INDEX_NAME, COUNT(*), MAX(LOWER(COLUMN_NAME)), MAX(SUB_PART), MAX(NON_UNIQUE) FROM "
@@ -95,7 +95,7 @@ static enum rh_status load_table(struct my_session *session, struct rh_error *er
 {
     struct my_table *table = &session->table;
     const struct my_store *store = session->store;
-    my_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     enum rh_status status = my_rows(
         session, err, "looking for the table", &rows,
         "SELECT t.ENGINE, t.TABLE_TYPE, t.CREATE_TIME, e.TRANSACTIONS FROM information_schema.TABLES t LEFT "
@@ -200,7 +200,7 @@ enum rh_status my_table_need(struct my_session *session, bool for_writing, struc
 static enum rh_status
 variable(struct my_session *session, struct rh_error *err, const char *name, char *out, size_t size)
 {
-    my_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     enum rh_status status =
         my_rows(session, err, "reading a server variable", &rows, "SHOW GLOBAL VARIABLES LIKE '%s'", name);
     if (status)
@@ -241,7 +241,7 @@ static bool is_on(const char *value)
 static enum rh_status server_identity(struct my_session *session, struct rh_error *err, char *out, size_t size)
 {
     char id[128] = "";
-    my_auto_rows MYSQL_RES *rows = NULL;
+    rh_mysql_auto_rows MYSQL_RES *rows = NULL;
     enum rh_status status = my_rows(session, err, "reading the server's identity", &rows,
                                     "SHOW GLOBAL STATUS LIKE 'wsrep_cluster_state_uuid'");
     if (status)
