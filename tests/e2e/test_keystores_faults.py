@@ -179,6 +179,7 @@ def test_a_full_disk_at_every_page(home, kind):
                     assert destination.read() == {**had, **keys}
                 else:
                     assert code == DESTINATION and "No space" in move.said, (code, move.said[-400:])
+                    assert str(destination.path) in move.said and "make room" in move.said, move.said[-400:]
                     assert destination.state() == before and destination.beside() == []
         assert code == OK, "the last one had room"
     # no room for what is kept of the destination

@@ -58,6 +58,15 @@ read_back(const struct keyring_session *session, const struct keyring_view *view
     return equal ? RH_OK : rh_fail(err, RH_E_INTERNAL, "the new keystore, read back, isn't what was written");
 }
 
+/* Says of a failed write which keystore it was for, and what to do about a full disk. */
+static enum rh_status fail_write(const struct keyring_store *store, struct rh_error *err)
+{
+    if (err && err->status == RH_E_FULL)
+        rh_error_hint(err, "make room beside the keystore: while it is replaced the old one and the new one both need "
+                           "it; then give the same command again");
+    return rh_error_prepend(err, "writing the keystore '%s'", RH_SHOW(rh_bytes_text(store->path)));
+}
+
 /* Writes the partial file. *ret_view is what it holds, to be dropped. */
 static enum rh_status compose(struct keyring_session *session, struct keyring_view **ret_view, struct rh_error *err)
 {
@@ -69,7 +78,9 @@ static enum rh_status compose(struct keyring_session *session, struct keyring_vi
     if (!session->composed)
         status =
             store->format->compose(store, session->partial, session->next.entries, session->next.count, shape, err);
-    session->composed = status == RH_OK;
+    if (rh_failed(status))
+        return fail_write(store, err);
+    session->composed = true;
     rh_crash_point("keystore");
     if (status == RH_OK)
         status = keyring_view_of(store, session->partial, store->place.partial, &view, err);
