@@ -175,6 +175,8 @@ enum rh_exit rh_job_take(struct rh_job *job,
                          struct rh_plan *plan);
 /* Opens the engine, does `verb` with progress, prints what was found and how it went. */
 enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job *job, struct rh_error *err));
+/* What was moved, in words on stderr, and what is left to do by hand. */
+void rh_job_moved(const struct rh_job *job);
 void rh_job_close(struct rh_job *job);
 /* The JSON answer to a command line that is wrong. */
 void rh_job_usage(const struct rh_command *command, const struct rh_error *err);

@@ -275,16 +275,9 @@ static enum rh_status verb(struct rh_job *job, struct rh_error *err)
 /* What was moved, and what may follow. */
 static void closing(const struct rh_job *job)
 {
-    struct rh_error err = {.status = RH_OK};
-    enum rh_status status;
-    json_t *report = rh_view_load(job->plan, &status, &err);
-    rh_talk_lock();
-    rh_view_summary(stderr, report);
-    rh_view_afterwards(stderr, report, job->plan_path);
-    rh_talk_unlock();
+    rh_job_moved(job);
     rh_talk("done in %s; 'rehome rollback %s' goes back until 'rehome finish %s'",
             rh_words_duration(rh_clock_us() - job->started_us).text, job->plan_path, job->plan_path);
-    json_decref(report);
 }
 
 /* Says what the name of a sealed keyring may hide. */

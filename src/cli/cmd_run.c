@@ -24,16 +24,9 @@ static enum rh_status verb(struct rh_job *job, struct rh_error *err)
 /* What was moved, in words on stderr, and what may follow. */
 static void closing(const struct rh_job *job)
 {
-    struct rh_error err = {.status = RH_OK};
-    enum rh_status status;
-    json_t *report = rh_view_load(job->plan, &status, &err);
-    rh_talk_lock();
-    rh_view_summary(stderr, report);
-    rh_view_afterwards(stderr, report, job->plan_path);
-    rh_talk_unlock();
+    rh_job_moved(job);
     rh_talk("done in %s; 'rehome rollback' goes back until 'rehome finish' ends the way back",
             rh_words_duration(rh_clock_us() - job->started_us).text);
-    json_decref(report);
 }
 
 /* Runs the plan and prints the outcome. */

@@ -257,6 +257,18 @@ enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job
     return code;
 }
 
+void rh_job_moved(const struct rh_job *job)
+{
+    struct rh_error err = {.status = RH_OK};
+    enum rh_status status;
+    json_t *report = rh_view_load(job->plan, &status, &err);
+    rh_talk_lock();
+    rh_view_summary(stderr, report);
+    rh_view_afterwards(stderr, report, job->plan_path);
+    rh_talk_unlock();
+    json_decref(report);
+}
+
 void rh_job_close(struct rh_job *job)
 {
     rh_engine_close(job->engine);
