@@ -9,18 +9,18 @@
 
 /* --- events as text --- */
 
-static enum rh_status show(void *user, const struct cs_json_event *event, struct rh_error *err)
+static enum rh_status show(void *user, const struct rh_json_event *event, struct rh_error *err)
 {
     static const char *const words[] = {"{", "}", "[", "]", "name ", "", "number ", "true", "false", "null"};
     struct rh_buf *out = user;
     enum rh_status status = RH_OK;
-    if (event->kind != CS_JSON_TEXT || event->first)
-        status = rh_buf_format(out, err, "%u:%s", event->depth, event->kind == CS_JSON_TEXT ? "'" : words[event->kind]);
+    if (event->kind != RH_JSON_TEXT || event->first)
+        status = rh_buf_format(out, err, "%u:%s", event->depth, event->kind == RH_JSON_TEXT ? "'" : words[event->kind]);
     if (!status && event->text.size)
         status = rh_buf_add(out, event->text.data, event->text.size, err);
-    if (!status && event->kind == CS_JSON_TEXT && event->last)
+    if (!status && event->kind == RH_JSON_TEXT && event->last)
         status = rh_buf_text(out, event->replaced ? "' replaced" : "'", err);
-    if (!status && (event->kind != CS_JSON_TEXT || event->last))
+    if (!status && (event->kind != RH_JSON_TEXT || event->last))
         status = rh_buf_u8(out, ' ', err);
     return status;
 }
@@ -28,15 +28,15 @@ static enum rh_status show(void *user, const struct cs_json_event *event, struct
 /* Reads it in pieces of that size. */
 static enum rh_status read_text(struct rh_bytes text, size_t piece, struct rh_buf *out, struct rh_error *err)
 {
-    struct cs_json json;
+    struct rh_json json;
     enum rh_status status = RH_OK;
     rh_buf_clear(out);
-    cs_json_init(&json, show, out);
+    rh_json_init(&json, show, out);
     for (size_t at = 0; !status && at < text.size; at += piece) {
         size_t some = text.size - at < piece ? text.size - at : piece;
-        status = cs_json_feed(&json, rh_bytes(text.data + at, some), err);
+        status = rh_json_feed(&json, rh_bytes(text.data + at, some), err);
     }
-    return status ? status : cs_json_end(&json, err);
+    return status ? status : rh_json_end(&json, err);
 }
 
 static void assert_reads(const char *text, const char *events)
@@ -106,14 +106,14 @@ static void test_every_cut(void **state)
 static void test_depth(void **state)
 {
     (void)state;
-    char text[2 * CS_JSON_DEPTH_MAX + 3];
-    for (size_t depth = CS_JSON_DEPTH_MAX; depth <= CS_JSON_DEPTH_MAX + 1; depth++) {
+    char text[2 * RH_JSON_DEPTH_MAX + 3];
+    for (size_t depth = RH_JSON_DEPTH_MAX; depth <= RH_JSON_DEPTH_MAX + 1; depth++) {
         rh_auto_buf struct rh_buf out = RH_BUF_INIT;
         struct rh_error err = {0};
         memset(text, '[', depth);
         memset(text + depth, ']', depth);
         assert_int_equal(read_text(rh_bytes(text, 2 * depth), 7, &out, &err),
-                         depth > CS_JSON_DEPTH_MAX ? RH_E_CORRUPT : RH_OK);
+                         depth > RH_JSON_DEPTH_MAX ? RH_E_CORRUPT : RH_OK);
     }
 }
 
@@ -204,7 +204,7 @@ static void test_quote(void **state)
     rh_auto_buf struct rh_buf text = RH_BUF_INIT, out = RH_BUF_INIT, want = RH_BUF_INIT;
     struct rh_error err = {0};
     static const char key[] = "a\"b\\c\n\0\x1f\x7f/%?\xc3\xa9";
-    assert_ok(cs_json_quote(&text, rh_bytes(key, sizeof key - 1), &err), &err);
+    assert_ok(rh_json_quote(&text, rh_bytes(key, sizeof key - 1), &err), &err);
     assert_ok(read_text(rh_buf_bytes(&text), 2, &out, &err), &err);
     assert_ok(rh_buf_text(&want, "0:'", &err), &err);
     assert_ok(rh_buf_add(&want, key, sizeof key - 1, &err), &err);

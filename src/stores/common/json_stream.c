@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The incremental JSON reader (json.h). Go's encoder writes a byte that isn't UTF-8 as the escape \ufffd, and a true
  * U+FFFD as itself; that is how the two are told apart. */
-#include "json.h"
+#include "json_stream.h"
 
-void cs_json_init(struct cs_json *json, cs_json_take *take, void *user)
+void rh_json_init(struct rh_json *json, rh_json_take *take, void *user)
 {
-    *json = (struct cs_json){.take = take, .user = user};
+    *json = (struct rh_json){.take = take, .user = user};
 }
 
 static enum rh_status bad(struct rh_error *err, const char *why)
@@ -14,15 +14,15 @@ static enum rh_status bad(struct rh_error *err, const char *why)
 }
 
 /* Hands an event without text on. */
-static enum rh_status emit(struct cs_json *json, enum cs_json_kind kind, struct rh_error *err)
+static enum rh_status emit(struct rh_json *json, enum rh_json_kind kind, struct rh_error *err)
 {
-    const struct cs_json_event event = {.kind = kind, .depth = json->depth};
+    const struct rh_json_event event = {.kind = kind, .depth = json->depth};
     return json->take(json->user, &event, err);
 }
 
-static enum rh_status emit_text(struct cs_json *json, struct rh_bytes text, bool last, struct rh_error *err)
+static enum rh_status emit_text(struct rh_json *json, struct rh_bytes text, bool last, struct rh_error *err)
 {
-    const struct cs_json_event event = {.kind = CS_JSON_TEXT,
+    const struct rh_json_event event = {.kind = RH_JSON_TEXT,
                                         .depth = json->depth,
                                         .text = text,
                                         .first = json->first,
@@ -39,28 +39,28 @@ static bool is_space(uint8_t c)
 
 /* --- structure --- */
 
-static enum rh_status open_one(struct cs_json *json, bool array, struct rh_error *err)
+static enum rh_status open_one(struct rh_json *json, bool array, struct rh_error *err)
 {
-    if (json->depth == CS_JSON_DEPTH_MAX)
+    if (json->depth == RH_JSON_DEPTH_MAX)
         return bad(err, "nested too deeply");
     json->in_array[json->depth++] = array;
-    json->state = array ? CS_JSON_VALUE_OR_END : CS_JSON_NAME_OR_END;
-    return emit(json, array ? CS_JSON_ARRAY : CS_JSON_OBJECT, err);
+    json->state = array ? RH_JSON_VALUE_OR_END : RH_JSON_NAME_OR_END;
+    return emit(json, array ? RH_JSON_ARRAY : RH_JSON_OBJECT, err);
 }
 
-static enum rh_status close_one(struct cs_json *json, bool array, struct rh_error *err)
+static enum rh_status close_one(struct rh_json *json, bool array, struct rh_error *err)
 {
     if (!json->depth || json->in_array[json->depth - 1] != array)
         return bad(err, "a bracket that closes nothing");
-    enum rh_status status = emit(json, array ? CS_JSON_ARRAY_END : CS_JSON_OBJECT_END, err);
+    enum rh_status status = emit(json, array ? RH_JSON_ARRAY_END : RH_JSON_OBJECT_END, err);
     json->depth--;
-    json->state = json->depth ? CS_JSON_AFTER : CS_JSON_COMPLETE;
+    json->state = json->depth ? RH_JSON_AFTER : RH_JSON_COMPLETE;
     return status;
 }
 
-static void begin_string(struct cs_json *json, bool is_name)
+static void begin_string(struct rh_json *json, bool is_name)
 {
-    json->state = CS_JSON_STRING;
+    json->state = RH_JSON_STRING;
     json->is_name = is_name;
     json->first = true;
     json->replaced = false;
@@ -68,7 +68,7 @@ static void begin_string(struct cs_json *json, bool is_name)
     json->word_size = 0;
 }
 
-static enum rh_status begin_value(struct cs_json *json, uint8_t c, struct rh_error *err)
+static enum rh_status begin_value(struct rh_json *json, uint8_t c, struct rh_error *err)
 {
     if (c == '{' || c == '[')
         return open_one(json, c == '[', err);
@@ -78,48 +78,48 @@ static enum rh_status begin_value(struct cs_json *json, uint8_t c, struct rh_err
     }
     if (c != '-' && (c < '0' || c > '9') && c != 't' && c != 'f' && c != 'n')
         return bad(err, "a value begins with a wrong character");
-    json->state = CS_JSON_WORD;
+    json->state = RH_JSON_WORD;
     json->word[0] = (char)c;
     json->word_size = 1;
     return RH_OK;
 }
 
 /* One character between values. */
-static enum rh_status between(struct cs_json *json, uint8_t c, struct rh_error *err)
+static enum rh_status between(struct rh_json *json, uint8_t c, struct rh_error *err)
 {
     switch (json->state) {
-    case CS_JSON_VALUE_OR_END:
+    case RH_JSON_VALUE_OR_END:
         if (c == ']')
             return close_one(json, true, err);
         return begin_value(json, c, err);
-    case CS_JSON_VALUE:
+    case RH_JSON_VALUE:
         return begin_value(json, c, err);
-    case CS_JSON_NAME_OR_END:
-    case CS_JSON_NAME_NEXT:
-        if (c == '}' && json->state == CS_JSON_NAME_OR_END)
+    case RH_JSON_NAME_OR_END:
+    case RH_JSON_NAME_NEXT:
+        if (c == '}' && json->state == RH_JSON_NAME_OR_END)
             return close_one(json, false, err);
         if (c != '"')
             return bad(err, "an object's member has no name");
         begin_string(json, true);
         return RH_OK;
-    case CS_JSON_COLON:
+    case RH_JSON_COLON:
         if (c != ':')
             return bad(err, "no colon behind a name");
-        json->state = CS_JSON_VALUE;
+        json->state = RH_JSON_VALUE;
         return RH_OK;
-    case CS_JSON_AFTER:
+    case RH_JSON_AFTER:
         if (c == '}' || c == ']')
             return close_one(json, c == ']', err);
         if (c != ',')
             return bad(err, "no comma between values");
-        json->state = json->in_array[json->depth - 1] ? CS_JSON_VALUE : CS_JSON_NAME_NEXT;
+        json->state = json->in_array[json->depth - 1] ? RH_JSON_VALUE : RH_JSON_NAME_NEXT;
         return RH_OK;
-    case CS_JSON_COMPLETE:
+    case RH_JSON_COMPLETE:
         return bad(err, "something behind its end");
-    case CS_JSON_STRING:
-    case CS_JSON_ESCAPE:
-    case CS_JSON_UNICODE:
-    case CS_JSON_WORD:
+    case RH_JSON_STRING:
+    case RH_JSON_ESCAPE:
+    case RH_JSON_UNICODE:
+    case RH_JSON_WORD:
         break;
     }
     return rh_fail(err, RH_E_INTERNAL, "the JSON reader is in no state");
@@ -159,30 +159,30 @@ static bool is_number(const char *text, size_t size)
     return at == size;
 }
 
-static enum rh_status end_word(struct cs_json *json, struct rh_error *err)
+static enum rh_status end_word(struct rh_json *json, struct rh_error *err)
 {
     struct rh_bytes word = rh_bytes(json->word, json->word_size);
-    struct cs_json_event event = {.depth = json->depth, .text = word};
+    struct rh_json_event event = {.depth = json->depth, .text = word};
     if (is_number(json->word, json->word_size))
-        event.kind = CS_JSON_NUMBER;
+        event.kind = RH_JSON_NUMBER;
     else if (rh_bytes_equal(word, rh_bytes_text("true")))
-        event.kind = CS_JSON_TRUE;
+        event.kind = RH_JSON_TRUE;
     else if (rh_bytes_equal(word, rh_bytes_text("false")))
-        event.kind = CS_JSON_FALSE;
+        event.kind = RH_JSON_FALSE;
     else if (rh_bytes_equal(word, rh_bytes_text("null")))
-        event.kind = CS_JSON_NULL;
+        event.kind = RH_JSON_NULL;
     else
         return bad(err, "neither a number nor true, false or null");
-    if (event.kind != CS_JSON_NUMBER)
+    if (event.kind != RH_JSON_NUMBER)
         event.text = (struct rh_bytes){0};
-    json->state = json->depth ? CS_JSON_AFTER : CS_JSON_COMPLETE;
+    json->state = json->depth ? RH_JSON_AFTER : RH_JSON_COMPLETE;
     return json->take(json->user, &event, err);
 }
 
 /* --- strings --- */
 
 /* A part of a string, escapes resolved. */
-static enum rh_status string_part(struct cs_json *json, struct rh_bytes part, struct rh_error *err)
+static enum rh_status string_part(struct rh_json *json, struct rh_bytes part, struct rh_error *err)
 {
     if (!part.size)
         return RH_OK;
@@ -194,7 +194,7 @@ static enum rh_status string_part(struct cs_json *json, struct rh_bytes part, st
     return RH_OK;
 }
 
-static enum rh_status code_point(struct cs_json *json, uint32_t c, struct rh_error *err)
+static enum rh_status code_point(struct rh_json *json, uint32_t c, struct rh_error *err)
 {
     uint8_t out[4];
     size_t size = 0;
@@ -217,7 +217,7 @@ static enum rh_status code_point(struct cs_json *json, uint32_t c, struct rh_err
 }
 
 /* Half a surrogate pair that the other half doesn't follow. */
-static enum rh_status flush_half(struct cs_json *json, struct rh_error *err)
+static enum rh_status flush_half(struct rh_json *json, struct rh_error *err)
 {
     if (!json->high)
         return RH_OK;
@@ -226,26 +226,26 @@ static enum rh_status flush_half(struct cs_json *json, struct rh_error *err)
     return code_point(json, 0xfffd, err);
 }
 
-static enum rh_status end_string(struct cs_json *json, struct rh_error *err)
+static enum rh_status end_string(struct rh_json *json, struct rh_error *err)
 {
     enum rh_status status = flush_half(json, err);
     if (status)
         return status;
     if (!json->is_name) {
-        json->state = json->depth ? CS_JSON_AFTER : CS_JSON_COMPLETE;
+        json->state = json->depth ? RH_JSON_AFTER : RH_JSON_COMPLETE;
         return emit_text(json, rh_bytes("", 0), true, err);
     }
-    json->state = CS_JSON_COLON;
-    const struct cs_json_event event = {
-        .kind = CS_JSON_NAME, .depth = json->depth, .text = rh_bytes(json->word, json->word_size)};
+    json->state = RH_JSON_COLON;
+    const struct rh_json_event event = {
+        .kind = RH_JSON_NAME, .depth = json->depth, .text = rh_bytes(json->word, json->word_size)};
     return json->take(json->user, &event, err);
 }
 
 /* \uXXXX is complete. */
-static enum rh_status end_unicode(struct cs_json *json, struct rh_error *err)
+static enum rh_status end_unicode(struct rh_json *json, struct rh_error *err)
 {
     uint32_t c = json->unicode;
-    json->state = CS_JSON_STRING;
+    json->state = RH_JSON_STRING;
     if (c >= 0xdc00 && c < 0xe000 && json->high) {
         c = 0x10000 + ((json->high - 0xd800) << 10) + (c - 0xdc00);
         json->high = 0;
@@ -265,11 +265,11 @@ static enum rh_status end_unicode(struct cs_json *json, struct rh_error *err)
     return code_point(json, c, err);
 }
 
-static enum rh_status escaped(struct cs_json *json, uint8_t c, struct rh_error *err)
+static enum rh_status escaped(struct rh_json *json, uint8_t c, struct rh_error *err)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     if (c == 'u') {
-        json->state = CS_JSON_UNICODE;
+        json->state = RH_JSON_UNICODE;
         json->unicode = 0;
         json->digits = 0;
         return RH_OK;
@@ -277,12 +277,12 @@ static enum rh_status escaped(struct cs_json *json, uint8_t c, struct rh_error *
     const char *found = c ? strchr(from, c) : NULL;
     if (!found)
         return bad(err, "an escape that there isn't");
-    json->state = CS_JSON_STRING;
+    json->state = RH_JSON_STRING;
     enum rh_status status = flush_half(json, err);
     return status ? status : string_part(json, rh_bytes(&to[found - from], 1), err);
 }
 
-static enum rh_status unicode_digit(struct cs_json *json, uint8_t c, struct rh_error *err)
+static enum rh_status unicode_digit(struct rh_json *json, uint8_t c, struct rh_error *err)
 {
     uint32_t value;
     if (c >= '0' && c <= '9')
@@ -296,7 +296,7 @@ static enum rh_status unicode_digit(struct cs_json *json, uint8_t c, struct rh_e
 }
 
 /* Plain characters of a string up to an escape, its end, or the end of the input. */
-static enum rh_status string_run(struct cs_json *json, const uint8_t **at, const uint8_t *end, struct rh_error *err)
+static enum rh_status string_run(struct rh_json *json, const uint8_t **at, const uint8_t *end, struct rh_error *err)
 {
     const uint8_t *from = *at, *to = from;
     while (to < end && *to != '"' && *to != '\\' && *to >= 0x20)
@@ -314,29 +314,29 @@ static enum rh_status string_run(struct cs_json *json, const uint8_t **at, const
         return end_string(json, err);
     if (*to != '\\')
         return bad(err, "a control character inside a string");
-    json->state = CS_JSON_ESCAPE;
+    json->state = RH_JSON_ESCAPE;
     return RH_OK;
 }
 
-enum rh_status cs_json_feed(struct cs_json *json, struct rh_bytes bytes, struct rh_error *err)
+enum rh_status rh_json_feed(struct rh_json *json, struct rh_bytes bytes, struct rh_error *err)
 {
     const uint8_t *at = bytes.data, *end = bytes.size ? at + bytes.size : at;
     enum rh_status status = RH_OK;
     while (!status && at < end) {
         uint8_t c = *at;
         switch (json->state) {
-        case CS_JSON_STRING:
+        case RH_JSON_STRING:
             status = string_run(json, &at, end, err);
             break;
-        case CS_JSON_ESCAPE:
+        case RH_JSON_ESCAPE:
             at++;
             status = escaped(json, c, err);
             break;
-        case CS_JSON_UNICODE:
+        case RH_JSON_UNICODE:
             at++;
             status = unicode_digit(json, c, err);
             break;
-        case CS_JSON_WORD:
+        case RH_JSON_WORD:
             if (is_space(c) || c == ',' || c == ']' || c == '}') {
                 status = end_word(json, err);
             } else if (json->word_size == sizeof json->word) {
@@ -346,13 +346,13 @@ enum rh_status cs_json_feed(struct cs_json *json, struct rh_bytes bytes, struct 
                 at++;
             }
             break;
-        case CS_JSON_VALUE:
-        case CS_JSON_VALUE_OR_END:
-        case CS_JSON_NAME_OR_END:
-        case CS_JSON_NAME_NEXT:
-        case CS_JSON_COLON:
-        case CS_JSON_AFTER:
-        case CS_JSON_COMPLETE:
+        case RH_JSON_VALUE:
+        case RH_JSON_VALUE_OR_END:
+        case RH_JSON_NAME_OR_END:
+        case RH_JSON_NAME_NEXT:
+        case RH_JSON_COLON:
+        case RH_JSON_AFTER:
+        case RH_JSON_COMPLETE:
             at++;
             status = is_space(c) ? RH_OK : between(json, c, err);
             break;
@@ -361,14 +361,14 @@ enum rh_status cs_json_feed(struct cs_json *json, struct rh_bytes bytes, struct 
     return status;
 }
 
-enum rh_status cs_json_end(struct cs_json *json, struct rh_error *err)
+enum rh_status rh_json_end(struct rh_json *json, struct rh_error *err)
 {
-    if (json->state == CS_JSON_COMPLETE)
+    if (json->state == RH_JSON_COMPLETE)
         return RH_OK;
-    if (json->state == CS_JSON_WORD && !json->depth)
+    if (json->state == RH_JSON_WORD && !json->depth)
         return end_word(json, err);
     return rh_fail(err, RH_E_CORRUPT, "the answer was cut: its JSON ends in the middle%s",
-                   json->state == CS_JSON_STRING || json->state == CS_JSON_ESCAPE || json->state == CS_JSON_UNICODE
+                   json->state == RH_JSON_STRING || json->state == RH_JSON_ESCAPE || json->state == RH_JSON_UNICODE
                        ? " of a string"
                        : "");
 }
@@ -377,7 +377,7 @@ enum rh_status cs_json_end(struct cs_json *json, struct rh_error *err)
 
 /* Letters whose number is a multiple of four. */
 static enum rh_status
-decode_fours(struct cs_base64 *base64, struct rh_bytes text, struct rh_buf *out, struct rh_error *err)
+decode_fours(struct rh_base64_in *base64, struct rh_bytes text, struct rh_buf *out, struct rh_error *err)
 {
     if (!text.size)
         return RH_OK;
@@ -392,7 +392,8 @@ decode_fours(struct cs_base64 *base64, struct rh_bytes text, struct rh_buf *out,
     return RH_OK;
 }
 
-enum rh_status cs_base64_feed(struct cs_base64 *base64, struct rh_bytes text, struct rh_buf *out, struct rh_error *err)
+enum rh_status
+rh_base64_in_feed(struct rh_base64_in *base64, struct rh_bytes text, struct rh_buf *out, struct rh_error *err)
 {
     enum rh_status status = RH_OK;
     while (base64->carried && base64->carried < 4 && text.size) {
@@ -411,7 +412,35 @@ enum rh_status cs_base64_feed(struct cs_base64 *base64, struct rh_bytes text, st
     return status;
 }
 
-enum rh_status cs_base64_end(const struct cs_base64 *base64, struct rh_error *err)
+enum rh_status rh_base64_in_end(const struct rh_base64_in *base64, struct rh_error *err)
 {
     return base64->carried ? rh_fail(err, RH_E_CORRUPT, "the answer's value isn't base64") : RH_OK;
+}
+
+/* --- writing --- */
+
+enum rh_status rh_json_quote(struct rh_buf *out, struct rh_bytes text, struct rh_error *err)
+{
+    enum rh_status status = rh_buf_reserve(out, 6 * text.size + 2, err);
+    if (status)
+        return status;
+    uint8_t *to = out->data + out->size;
+    *to++ = '"';
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i];
+        if (c < 0x20) {
+            static const char hex[] = "0123456789abcdef";
+            memcpy(to, "\\u00", 4);
+            to[4] = (uint8_t)hex[c >> 4];
+            to[5] = (uint8_t)hex[c & 15];
+            to += 6;
+            continue;
+        }
+        if (c == '"' || c == '\\')
+            *to++ = '\\';
+        *to++ = c;
+    }
+    *to++ = '"';
+    out->size = (size_t)(to - out->data);
+    return RH_OK;
 }

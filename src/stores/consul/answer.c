@@ -29,7 +29,7 @@ static bool in_errors(const struct cs_answer *answer, unsigned depth)
 
 /* A piece of a text that is one of a record's. */
 static enum rh_status
-take_record_text(struct cs_answer *answer, const struct cs_json_event *event, struct rh_error *err)
+take_record_text(struct cs_answer *answer, const struct rh_json_event *event, struct rh_error *err)
 {
     struct cs_record *open = &answer->open;
     enum rh_status status = RH_OK;
@@ -45,11 +45,11 @@ take_record_text(struct cs_answer *answer, const struct cs_json_event *event, st
     } else if (is_member(answer, DEPTH_KV, "Value")) {
         if (event->first) {
             open->value_at = answer->data.size;
-            answer->base64 = (struct cs_base64){0};
+            answer->base64 = (struct rh_base64_in){0};
         }
-        status = cs_base64_feed(&answer->base64, event->text, &answer->data, err);
+        status = rh_base64_in_feed(&answer->base64, event->text, &answer->data, err);
         if (!status && event->last)
-            status = cs_base64_end(&answer->base64, err);
+            status = rh_base64_in_end(&answer->base64, err);
         if (status || !event->last)
             return status;
         open->value_size = answer->data.size - open->value_at;
@@ -113,7 +113,7 @@ static enum rh_status end_object(struct cs_answer *answer, unsigned depth, struc
 }
 
 /* A number of a record or a refusal. */
-static enum rh_status take_number(struct cs_answer *answer, const struct cs_json_event *event, struct rh_error *err)
+static enum rh_status take_number(struct cs_answer *answer, const struct rh_json_event *event, struct rh_error *err)
 {
     uint64_t *where = NULL;
     if (in_results(answer, event->depth) && is_member(answer, DEPTH_KV, "Flags"))
@@ -128,7 +128,7 @@ static enum rh_status take_number(struct cs_answer *answer, const struct cs_json
 }
 
 /* A piece of a key of a listing. */
-static enum rh_status take_key(struct cs_answer *answer, const struct cs_json_event *event, struct rh_error *err)
+static enum rh_status take_key(struct cs_answer *answer, const struct rh_json_event *event, struct rh_error *err)
 {
     if (event->first)
         rh_buf_clear(&answer->data);
@@ -139,52 +139,52 @@ static enum rh_status take_key(struct cs_answer *answer, const struct cs_json_ev
 }
 
 /* Every event of an answer of /v1/txn. */
-static enum rh_status take_txn(struct cs_answer *answer, const struct cs_json_event *event, struct rh_error *err)
+static enum rh_status take_txn(struct cs_answer *answer, const struct rh_json_event *event, struct rh_error *err)
 {
     switch (event->kind) {
-    case CS_JSON_OBJECT:
+    case RH_JSON_OBJECT:
         answer->member[event->depth][0] = '\0';
         if (in_errors(answer, event->depth))
             rh_buf_clear(&answer->what);
         if (in_results(answer, event->depth))
             answer->open = (struct cs_record){0};
         return RH_OK;
-    case CS_JSON_OBJECT_END:
+    case RH_JSON_OBJECT_END:
         return end_object(answer, event->depth, err);
-    case CS_JSON_NAME: {
+    case RH_JSON_NAME: {
         char *name = answer->member[event->depth];
         size_t size = event->text.size < sizeof answer->member[0] - 1 ? event->text.size : sizeof answer->member[0] - 1;
         memcpy(name, event->text.data, size);
         name[size] = '\0';
         return RH_OK;
     }
-    case CS_JSON_TEXT:
+    case RH_JSON_TEXT:
         if (in_results(answer, event->depth))
             return take_record_text(answer, event, err);
         if (in_errors(answer, event->depth) && is_member(answer, DEPTH_ITEM, "What"))
             return rh_buf_add(&answer->what, event->text.data, event->text.size, err);
         return RH_OK;
-    case CS_JSON_NUMBER:
+    case RH_JSON_NUMBER:
         return take_number(answer, event, err);
-    case CS_JSON_ARRAY:
-    case CS_JSON_ARRAY_END:
-    case CS_JSON_TRUE:
-    case CS_JSON_FALSE:
-    case CS_JSON_NULL:
+    case RH_JSON_ARRAY:
+    case RH_JSON_ARRAY_END:
+    case RH_JSON_TRUE:
+    case RH_JSON_FALSE:
+    case RH_JSON_NULL:
         break;
     }
     return RH_OK;
 }
 
 /* The JSON reader's events. */
-static enum rh_status take_event(void *user, const struct cs_json_event *event, struct rh_error *err)
+static enum rh_status take_event(void *user, const struct rh_json_event *event, struct rh_error *err)
 {
     struct cs_answer *answer = user;
     if (answer->kind == CS_ANSWER_TXN)
         return take_txn(answer, event, err);
-    if (event->kind == CS_JSON_TEXT && event->depth == DEPTH_ROOT)
+    if (event->kind == RH_JSON_TEXT && event->depth == DEPTH_ROOT)
         return take_key(answer, event, err);
-    if ((event->kind == CS_JSON_ARRAY || event->kind == CS_JSON_ARRAY_END) && event->depth == DEPTH_ROOT)
+    if ((event->kind == RH_JSON_ARRAY || event->kind == RH_JSON_ARRAY_END) && event->depth == DEPTH_ROOT)
         return RH_OK;
     return rh_fail(err, RH_E_CORRUPT, "the answer isn't a list of keys");
 }
@@ -200,17 +200,17 @@ void cs_answer_begin(struct cs_answer *answer, enum cs_answer_kind kind)
     answer->first_what[0] = '\0';
     answer->cut = false;
     memset(answer->member, 0, sizeof answer->member);
-    cs_json_init(&answer->json, take_event, answer);
+    rh_json_init(&answer->json, take_event, answer);
 }
 
 enum rh_status cs_answer_feed(struct cs_answer *answer, struct rh_bytes piece)
 {
-    return cs_json_feed(&answer->json, piece, &answer->err);
+    return rh_json_feed(&answer->json, piece, &answer->err);
 }
 
 enum rh_status cs_answer_end(struct cs_answer *answer, struct rh_error *err)
 {
-    return cs_json_end(&answer->json, err);
+    return rh_json_end(&answer->json, err);
 }
 
 void cs_answer_done(struct cs_answer *answer)
@@ -231,30 +231,4 @@ struct rh_bytes cs_record_value(const struct cs_answer *answer, const struct cs_
     if (!record->has_value || !record->value_size)
         return rh_bytes("", 0);
     return rh_bytes(answer->data.data + record->value_at, record->value_size);
-}
-
-enum rh_status cs_json_quote(struct rh_buf *out, struct rh_bytes text, struct rh_error *err)
-{
-    enum rh_status status = rh_buf_reserve(out, 6 * text.size + 2, err);
-    if (status)
-        return status;
-    uint8_t *to = out->data + out->size;
-    *to++ = '"';
-    for (size_t i = 0; i < text.size; i++) {
-        uint8_t c = text.data[i];
-        if (c < 0x20) {
-            static const char hex[] = "0123456789abcdef";
-            memcpy(to, "\\u00", 4);
-            to[4] = (uint8_t)hex[c >> 4];
-            to[5] = (uint8_t)hex[c & 15];
-            to += 6;
-            continue;
-        }
-        if (c == '"' || c == '\\')
-            *to++ = '\\';
-        *to++ = c;
-    }
-    *to++ = '"';
-    out->size = (size_t)(to - out->data);
-    return RH_OK;
 }

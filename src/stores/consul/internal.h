@@ -8,7 +8,7 @@
  * these are taken as they are, whatever they hold. Only listings name a prefix in a URL, the store's own path.
  *
  * store.c    options and life of a store          session.c  sessions, requests, tries, words for what went wrong
- * json.c     the incremental JSON reader          answer.c   from JSON to records, keys, refused operations
+ * answer.c   from JSON to records, keys, refused operations
  * listing.c  the store's keys, in sealed frames   read.c     scans and gets, pipelined
  * write.c    transactions, pipelined              fence.c    what keeps a cut attempt from taking effect later
  * place.c    facts, identity                      rights.c   whether the token may read everything
@@ -16,7 +16,7 @@
 #ifndef REHOME_STORES_CONSUL_H
 #define REHOME_STORES_CONSUL_H
 
-#include "json.h"
+#include <json_stream.h>
 
 #include <pthread.h>
 #include "common.h"
@@ -53,8 +53,8 @@ enum cs_answer_kind { CS_ANSWER_TXN, CS_ANSWER_KEYS };
 /* What came back on a request, parsed as it came. */
 struct cs_answer {
     enum cs_answer_kind kind;
-    struct cs_json json;
-    struct cs_base64 base64;
+    struct rh_json json;
+    struct rh_base64_in base64;
     struct rh_error err;       /* why parsing stopped */
     struct rh_buf data;        /* keys and values of the records */
     struct cs_record *records; /* complete ones; `open` is the one under way */
@@ -65,7 +65,7 @@ struct cs_answer {
     struct rh_buf what;   /* the refusal under way */
     char first_what[200]; /* the first refusal's words that isn't absent, stale or guard */
     uint64_t op;
-    char member[CS_JSON_DEPTH_MAX + 1][24]; /* the name of the member that each level is at */
+    char member[RH_JSON_DEPTH_MAX + 1][24]; /* the name of the member that each level is at */
     bool keep_values, cut;
     enum rh_status (*add_key)(void *user, struct rh_bytes key, bool replaced, struct rh_error *err);
     void *add_user;
@@ -77,8 +77,6 @@ enum rh_status cs_answer_end(struct cs_answer *answer, struct rh_error *err);
 void cs_answer_done(struct cs_answer *answer);
 struct rh_bytes cs_record_key(const struct cs_answer *answer, const struct cs_record *record);
 struct rh_bytes cs_record_value(const struct cs_answer *answer, const struct cs_record *record);
-/* A quoted JSON string; the text must be valid UTF-8. */
-enum rh_status cs_json_quote(struct rh_buf *out, struct rh_bytes text, struct rh_error *err);
 
 /* --- the store --- */
 

@@ -27,7 +27,7 @@ ask_access(struct rh_ctx *ctx, struct cs_session *session, const char *access, e
     *ret_allowed = RH_UNKNOWN;
     enum rh_status status = rh_buf_text(&body, "[{\"Resource\":\"key\",\"Segment\":", ctx->err);
     if (!status)
-        status = cs_json_quote(&body, rh_bytes_text(session->store->path), ctx->err);
+        status = rh_json_quote(&body, rh_bytes_text(session->store->path), ctx->err);
     if (!status)
         status = rh_buf_format(&body, ctx->err, ",\"Access\":\"%s\"}]", access);
     if (!status)

@@ -107,16 +107,16 @@ enum rh_status cs_txn_op(struct rh_buf *body,
     enum rh_status status =
         rh_buf_format(body, err, "%s{\"KV\":{\"Verb\":\"%s\",\"Key\":", body->size > 1 ? "," : "", verb);
     if (!status && store && store->path_size) { /* both parts as one string */
-        status = cs_json_quote(body, rh_bytes(store->path, store->path_size), err);
+        status = rh_json_quote(body, rh_bytes(store->path, store->path_size), err);
         size_t end = body->size - 1;
         if (!status)
-            status = cs_json_quote(body, key, err);
+            status = rh_json_quote(body, key, err);
         if (!status) {
             memmove(body->data + end, body->data + end + 2, body->size - end - 2);
             body->size -= 2;
         }
     } else if (!status) {
-        status = cs_json_quote(body, key, err);
+        status = rh_json_quote(body, key, err);
     }
     if (!status && index)
         status = rh_buf_format(body, err, ",\"Index\":%llu", (unsigned long long)*index);
