@@ -24,6 +24,7 @@ struct rh_http_peer {
     unsigned min_tls; /* 10, 11, 12, 13: the lowest TLS 1.x that is taken; 0 = 12 */
     /* A whole header line that is a secret ("X-Token: abc"), and "user:password" for Basic. */
     const struct rh_secret *header, *login;
+    const char *plain_header; /* one that isn't */
     int64_t connect_us, idle_us; /* for connecting; how long the server may stay silent */
     const char *const *wanted;   /* names of headers that the caller wants to see, at most RH_HTTP_HEADERS */
 };
@@ -43,7 +44,7 @@ struct rh_http_call;
 typedef enum rh_status rh_http_take(struct rh_http_call *call, struct rh_bytes piece);
 
 struct rh_http_call {
-    /* the request; method "GET" or "PUT" or "POST" (the latter two with a body) */
+    /* the request; method "GET" or "PUT", "POST", "DELETE" (these with a body, which may be empty) */
     const char *method, *target; /* target: "/v1/kv/x?keys" */
     struct rh_bytes body;
     rh_http_take *take; /* gets the body of a status 200, and of also_status; NULL: nobody wants it */

@@ -30,6 +30,16 @@ static void start_library(void)
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+/* For libcurl's list. */
+static char *unconst(const void *text)
+{
+    union {
+        const void *in;
+        char *out;
+    } pointer = {.in = text};
+    return pointer.out;
+}
+
 /* Links the header lines; libcurl only reads them. */
 static void link_headers(struct rh_http *http)
 {
@@ -38,13 +48,10 @@ static void link_headers(struct rh_http *http)
     size_t count = 0;
     http->headers[count++].data = http->content_type;
     http->headers[count++].data = http->expect;
-    if (http->peer->header) {
-        union {
-            const uint8_t *in;
-            char *out;
-        } unconst = {.in = rh_secret_bytes(http->peer->header).data};
-        http->headers[count++].data = unconst.out;
-    }
+    if (http->peer->header)
+        http->headers[count++].data = unconst(rh_secret_bytes(http->peer->header).data);
+    if (http->peer->plain_header)
+        http->headers[count++].data = unconst(http->peer->plain_header);
     for (size_t i = 0; i + 1 < count; i++)
         http->headers[i].next = &http->headers[i + 1];
 }
