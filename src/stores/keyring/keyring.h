@@ -72,6 +72,8 @@ struct keyring_store;
 struct keyring_shape {
     int version;      /* keyring_file: 1 or 2 */
     int architecture; /* keyring_file: which of the four */
+    /* mariadb_key_file: the clear text with its comments, in the memory of the set that came with it */
+    struct rh_bytes text;
 };
 
 enum keyring_backup {
@@ -84,6 +86,7 @@ struct keyring_format {
     const char *product;
     enum keyring_backup backup;
     bool encrypted;
+    bool reads_empty; /* parse is asked about a file of no bytes, too, which else is a keystore without keys */
     struct rh_limits limits;
     /* Reads all of a keystore; `content` is the whole file, fd the same file from its start. The set is sorted by the
      * caller. RH_E_CORRUPT with words. */
@@ -195,6 +198,8 @@ struct keyring_store {
     struct keyring_view *view;        /* the last one, under the lock */
     struct keyring_shape fresh;       /* of a file made new */
     struct rh_key_provider *provider; /* sealed_keyring */
+    void *own;                        /* of the driver, which knows what it is */
+    void (*own_free)(void *own);      /* called at close when own is there */
 };
 
 /* Names of keys as the server compares them, where that isn't by their bytes. */

@@ -58,6 +58,8 @@ void keyring_close(struct rh_store *base)
     keyring_view_drop(store->view);
     keyring_place_close(&store->place);
     rh_key_provider_free(store->provider);
+    if (store->own)
+        store->own_free(store->own);
     pthread_mutex_destroy(&store->lock);
     free(store->path);
     free(store);

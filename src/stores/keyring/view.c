@@ -145,7 +145,7 @@ static enum rh_status fill(const struct keyring_store *store,
         rh_arena_done(&raw);
         return RH_EXISTS;
     }
-    if (status == RH_OK && content.size > 0) {
+    if (status == RH_OK && (content.size > 0 || store->format->reads_empty)) {
         status = store->format->parse(store, fd, content, &view->set, &view->shape, err);
         if (status == RH_OK)
             status = keyring_set_sort(&view->set, err);
