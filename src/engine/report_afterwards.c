@@ -82,6 +82,13 @@ static json_t *servers_on(const json_t *fences, const json_t *side)
     return array;
 }
 
+/* MariaDB's servers make no keys and write no keystore. */
+static bool is_mariadb(const json_t *side)
+{
+    const char *store = json_string_value(json_object_get(side, "store"));
+    return store && strncmp(store, "mariadb_", 8) == 0;
+}
+
 /* Whether both sides are read by the component, which a running server can be told to read anew. */
 static const char *reload_words(const json_t *source, const json_t *destination)
 {
@@ -108,6 +115,14 @@ static json_t *moving_case(const json_t *move, json_t *take_out, json_t *put_in)
                      servers_on(json_object_get(move, "fences"), source), "take_out", take_out, "put_in", put_in);
 }
 
+static const char gap[] =
+    "Until a server that moves is restarted nobody holds it back: keys that it makes meanwhile, a rotated master key "
+    "among them, go to the source alone, and it doesn't start without them. Right before the restart 'rehome verify' "
+    "with this plan names such keys, and 'rehome run' carries them over.";
+static const char gap_mariadb[] =
+    "A key that somebody adds to the source until then is missing at the destination. Right before the restart 'rehome "
+    "verify' with this plan names such keys, and 'rehome run' carries them over.";
+
 json_t *report_afterwards(struct rh_journal *journal, const struct rh_move *plan, const json_t *move)
 {
     const json_t *source = json_object_get(move, "source"), *destination = json_object_get(move, "destination"),
@@ -119,19 +134,12 @@ json_t *report_afterwards(struct rh_journal *journal, const struct rh_move *plan
     json_decref(to);
     const char *const reload = reload_words(destination, destination);
     char reading[400];
-    snprintf(
-        reading, sizeof reading,
-        "restart it%s, so that it loads the keys that came; until then it doesn't know them, and what it writes to "
-        "its keystore takes them away again",
-        reload);
+    snprintf(reading, sizeof reading,
+             "restart it%s, so that it loads the keys that came; until then it doesn't know them%s", reload,
+             is_mariadb(destination) ? "" : ", and what it writes to its keystore takes them away again");
     return json_pack("{s:[{s:s, s:s, s:b, s:s, s:o}, {s:s, s:s, s:b, s:s, s:o}, o], s:s}", "cases", "case", "stays",
                      "who", "a server that uses the source and stays with it", "restart", 0, "text",
                      "nothing has to be done", "servers", servers_on(fences, source), "case", "reads-anew", "who",
                      "a server that used the destination before and stays with it", "restart", 1, "text", reading,
-                     "servers", servers_on(fences, destination), moving, "gap",
-                     "Until a server that moves is restarted nobody holds it back: keys that it makes meanwhile, a "
-                     "rotated master key "
-                     "among them, go to the source alone, and it doesn't start without them. Right before the restart "
-                     "'rehome verify' with "
-                     "this plan names such keys, and 'rehome run' carries them over.");
+                     "servers", servers_on(fences, destination), moving, "gap", is_mariadb(source) ? gap_mariadb : gap);
 }

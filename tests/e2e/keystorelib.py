@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import subprocess
 import tempfile
 
 import archive_reader
@@ -105,3 +106,54 @@ class SealedKeystore(Keystore):
 
     def decode(self, path):
         return archive_reader.keyring(archive_reader.read(path.read_bytes(), key=self.key))
+
+
+def make_mariadb_keys(count=9, first=1, seed=1):
+    """Keys of a MariaDB server, by the names that they have elsewhere: numbers first, first + 1, ..."""
+    rng = random.Random(seed * 1000 + first)
+    return {(b"", b"mariadb-%d" % n): (b"AES", rng.randbytes(rng.choice([16, 24, 32]))) for n in range(first, first + count)}
+
+
+class MariadbKeyFile(Keystore):
+    """The key file of file_key_management; with a filekey as `openssl enc` encrypts it."""
+
+    kind = "mariadb_key_file"
+
+    def __init__(self, path, keys=None, more="", filekey=None, options=("-md", "sha1")):
+        self.filekey, self.options = filekey, options
+        path = pathlib.Path(path)
+        if filekey:
+            self.filekey_file = path.parent.with_suffix(".filekey")
+            self.filekey_file.parent.mkdir(parents=True, exist_ok=True)
+            self.filekey_file.write_text(filekey + "\n", encoding="utf-8")
+            self.filekey_file.chmod(0o600)
+            more += f' filekey = "FILE:{self.filekey_file}"'
+        super().__init__(path, keys, more)
+
+    def openssl(self, content, *way):
+        if not self.filekey:
+            return content
+        return subprocess.run(
+            ["openssl", "enc", "-aes-256-cbc", *self.options, "-pass", f"file:{self.filekey_file}", *way],
+            input=content, capture_output=True, check=True,
+        ).stdout
+
+    def write_text(self, text, path=None):
+        path = path or self.path
+        path.write_bytes(self.openssl(text.encode()))
+        path.chmod(0o600)
+
+    def text(self, path=None):
+        return self.openssl((path or self.path).read_bytes(), "-d").decode()
+
+    def encode(self, path, keys):
+        lines = [f"{name.partition(b'-')[2].decode()};{data.hex()}\n" for (_, name), (_, data) in keys.items()]
+        self.write_text("# the keys of a server\n" + "".join(lines), path)
+
+    def decode(self, path):
+        """As the server reads it."""
+        lines = [line.strip() for line in self.text(path).split("\n")]
+        pairs = [line.split(";") for line in lines if line and not line.startswith("#")]
+        keys = {int(number): bytes.fromhex(digits.split()[0]) for number, digits in pairs}
+        assert 1 in keys
+        return {(b"", b"mariadb-%d" % number): (b"AES", data) for number, data in keys.items()}

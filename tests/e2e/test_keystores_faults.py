@@ -10,7 +10,7 @@ import pytest
 from faultlib import (
     DESTINATION, KILLED, LOCKED, OK, POWERLOSS, SOAK, Cases, Move, SmallDisk, end, home,  # noqa: F401
 )
-from keystorelib import Keystore, PluginKeystore, SealedKeystore, make_keys
+from keystorelib import Keystore, MariadbKeyFile, PluginKeystore, SealedKeystore, make_keys, make_mariadb_keys
 
 POWER_LOST = 137
 KINDS = {"component": Keystore, "plugin": PluginKeystore}
@@ -37,8 +37,11 @@ class Scene:
     """A move whose sides can be set up again and again."""
 
     def __init__(self, home, kind, scene):
-        self.keys, self.scene = make_keys(12), scene
-        self.had = {} if scene == "new" else {n: k for n, k in make_keys(9, seed=7).items() if n not in self.keys}
+        keys, had = make_keys(12), make_keys(9, seed=7)
+        if kind is MariadbKeyFile:
+            keys, had = make_mariadb_keys(12, first=100), make_mariadb_keys()
+        self.keys, self.scene = keys, scene
+        self.had = {} if scene == "new" else {n: k for n, k in had.items() if n not in self.keys}
         self.newer = {**self.had, (b"", b"newer"): (b"AES", b"n" * 32)}
         self.old = None if scene == "new" else self.newer if scene == "over-backup" else self.had
         self.new = {**(self.old or {}), **self.keys}
@@ -98,6 +101,10 @@ def test_a_sealed_keystore_killed_at_every_step(home):
     killed_everywhere(Scene(home, SealedKeystore, "over"), "sealed", "over", 12)
 
 
+def test_a_mariadb_key_file_killed_at_every_step(home):
+    killed_everywhere(Scene(home, MariadbKeyFile, "over"), "mariadb", "over", 12)
+
+
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_every_step(home, kind, scene):
@@ -140,16 +147,23 @@ def power_env(home, at="", mode="drop", seed=1):
     }
 
 
+def test_power_lost_at_every_sync_of_a_mariadb_key_file(home):
+    power_lost_everywhere(home, Scene(home, MariadbKeyFile, "over"), "mariadb", "over", 6)
+
+
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_power_lost_at_every_sync(home, kind, scene):
-    one = Scene(home, KINDS[kind], scene)
+    power_lost_everywhere(home, Scene(home, KINDS[kind], scene), kind, scene, 14)
+
+
+def power_lost_everywhere(home, one, kind, scene, most):
     one.fresh()
     one.move.must(OK, env=power_env(home))
     syncs = int((home / "count").read_text(encoding="utf-8"))
     assert syncs > 10
     with Cases(f"power lost at every sync, {kind}, {scene}") as cases:
-        for k in places(syncs, 14):
+        for k in places(syncs, most):
             for mode in ("drop", "prefix", "subset") if SOAK else (("drop", "prefix", "subset")[k % 3],):
                 with cases.one(f"sync {k} of {syncs}, {mode}"):
                     one.fresh()

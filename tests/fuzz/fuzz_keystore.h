@@ -52,18 +52,19 @@ static inline void keystore_write(const struct keyring_format *format,
     ret->size = (size_t)size;
 }
 
-static inline void keystore_try(const struct keyring_format *format, struct rh_bytes content)
+/* Tries a file as a keystore of this store's format. */
+static inline void keystore_try_as(const struct keyring_store *store, struct rh_bytes content)
 {
-    const struct keyring_store store = {.format = format, .fresh = {.version = 2}};
+    const struct keyring_format *format = store->format;
     keyring_auto_set struct keyring_set set = KEYRING_SET_INIT, again = KEYRING_SET_INIT;
-    struct keyring_shape shape = store.fresh, shape_again = store.fresh;
+    struct keyring_shape shape = store->fresh, shape_again = store->fresh;
     rh_auto_buf struct rh_buf written = RH_BUF_INIT, name = RH_BUF_INIT;
     if (format->backup_taken)
         (void)format->backup_taken(content);
-    if (content.size == 0 || !keystore_read(format, &store, content, &set, &shape))
+    if ((content.size == 0 && !format->reads_empty) || !keystore_read(format, store, content, &set, &shape))
         return;
-    keystore_write(format, &store, &set, &shape, &written);
-    must(keystore_read(format, &store, rh_buf_bytes(&written), &again, &shape_again), "what we wrote is no keystore");
+    keystore_write(format, store, &set, &shape, &written);
+    must(keystore_read(format, store, rh_buf_bytes(&written), &again, &shape_again), "what we wrote is no keystore");
     /* a keystore without a key doesn't tell its architecture */
     must(set.count == again.count && shape.version == shape_again.version, "another keystore");
     for (size_t i = 0; i < set.count; i++) {
@@ -73,8 +74,14 @@ static inline void keystore_try(const struct keyring_format *format, struct rh_b
         must(!rh_keyring_key_split(one->key, &owner, &id), "a key that is none");
         rh_buf_clear(&name);
         must(!format->identity || !format->identity(owner, id, &name, NULL), "a name that can't be folded");
-        rh_ignore(format->fits(&store, &shape, owner, id, &one->type, &one->data, NULL)); /* must not crash */
+        rh_ignore(format->fits(store, &shape, owner, id, &one->type, &one->data, NULL)); /* must not crash */
     }
+}
+
+static inline void keystore_try(const struct keyring_format *format, struct rh_bytes content)
+{
+    const struct keyring_store store = {.format = format, .fresh = {.version = 2}};
+    keystore_try_as(&store, content);
 }
 
 #endif
