@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 
 enum { RENEWALS = 5 };                         /* in the time of a lease */
-#define OPEN_LIMIT_US (5 * INT64_C(1000000))   /* how long opening is tried here; the guardian goes on */
 #define SETTLE_LIMIT_US (5 * INT64_C(1000000)) /* how long the source may take to stand still */
 #define SETTLE_PAUSE_US (5 * INT64_C(1000))    /* between two looks at it */
 #define GUARDIAN_LOOK_US (100 * INT64_C(1000)) /* between two looks at the guardian */
@@ -206,20 +205,44 @@ static enum rh_status look_at_all(struct fences *fences, struct rh_error *err)
                            : status;
 }
 
-/* The step "close" or "open" of every move that has fences. */
-static enum rh_status step_of_moves(
-    struct rh_engine *engine, const char *step, enum rh_step_outcome outcome, const char *note, struct rh_error *err)
+/* Opens one that an earlier process left closed. */
+static enum rh_status recover_one(struct fence_run *run, struct rh_error *err)
 {
-    enum rh_status status = RH_OK;
-    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
-        const struct rh_move *plan = engine->moves[i].plan;
-        if (plan->fence_count == 0)
-            continue;
-        status = outcome == RH_STEP_INTENT
-                     ? rh_journal_step_intent(engine->journal, plan->name, step, err)
-                     : rh_journal_step_outcome(engine->journal, plan->name, step, outcome, note, err);
+    rh_auto_buf struct rh_buf state = RH_BUF_INIT, epoch = RH_BUF_INIT;
+    struct rh_ctx ctx = engine_ctx(run->move->engine, err);
+    enum rh_fence_outcome outcome;
+    fence_say_guardian(run);
+    enum rh_status status = fact_get(run->move, fence_fact(run->number, "state").name, &state, err);
+    if (status == RH_NOT_FOUND)
+        return RH_OK;
+    if (status == RH_OK)
+        status = fact_get(run->move, fence_fact(run->number, "epoch").name, &epoch, err);
+    if (status == RH_NOT_FOUND)
+        status = RH_OK;
+    if (status == RH_OK)
+        status = fence_look(run, err);
+    if (status == RH_OK)
+        status = fence_status(
+            err, run->block->driver->open(&ctx, run->fence, rh_buf_cstr(&state), rh_buf_cstr(&epoch), &outcome));
+    if (status == RH_OK && outcome == RH_FENCE_TAKEN)
+        return rh_fail(err, RH_E_LOCKED, "another rehome holds the fence '%s' closed", run->facts.address);
+    if (status != RH_OK)
+        return status;
+    check_say(run->move, NULL, RH_FINDING_WARNING, "fence-before", (struct rh_bytes){0},
+              "the run before was cut off with the fence '%s' closed, which %s", run->facts.address,
+              fence_outcome_words(outcome));
+    return fence_put_opened(run->move->engine->journal, run->move->plan->name, run->number,
+                            outcome == RH_FENCE_OPENED ? "recover" : fence_outcome_words(outcome), -1, err);
+}
+
+/* What an earlier process left closed is opened where that can be: this one doesn't come to it. */
+static void open_left(struct fences *fences)
+{
+    for (size_t i = 0; i < fences->count; i++) {
+        struct rh_error why = {0};
+        if (!fences->runs[i].closed && rh_failed(recover_one(&fences->runs[i], &why)))
+            rh_log(RH_LOG_DEBUG, "a fence of the run before can't be looked at", {"reason", why.text});
     }
-    return status;
 }
 
 enum rh_status fences_close(struct rh_engine *engine, struct rh_error *err)
@@ -242,7 +265,11 @@ enum rh_status fences_close(struct rh_engine *engine, struct rh_error *err)
         status = close_one(fences, i, err);
     fences->closed = status == RH_OK;
     rh_crash_point("fence");
-    return status == RH_OK ? RH_OK : fences_open(engine, status, err);
+    if (status == RH_OK)
+        return RH_OK;
+    status = fences_open(engine, status, err);
+    open_left(fences);
+    return status;
 }
 
 enum rh_status fences_journal(struct move_run *move, struct rh_error *err)
@@ -319,117 +346,7 @@ bool fences_tick(struct rh_engine *engine)
     return !fences->broken;
 }
 
-/* --- opening --- */
-
-/* Opens one, trying for a while; what can't be opened is left to the guardian. */
-static enum rh_status open_one(struct fences *fences, size_t index, struct rh_error *err)
-{
-    struct fence_run *run = &fences->runs[index];
-    struct rh_engine *engine = run->move->engine;
-    const int64_t until = rh_clock_us() + OPEN_LIMIT_US;
-    enum rh_fence_outcome outcome = RH_FENCE_OPENED;
-    for (;;) {
-        struct rh_error why = {0};
-        struct rh_ctx ctx = {.err = &why}; /* a wish to stop doesn't leave a writer shut out */
-        enum rh_status status =
-            run->block->driver->open(&ctx, run->fence, rh_buf_cstr(&run->state), rh_buf_cstr(&run->epoch), &outcome);
-        if (status == RH_OK)
-            break;
-        if (guardian_alive(fences->guardian))
-            rh_ignore(guardian_beat(fences->guardian, NULL)); /* we aren't frozen */
-        if (rh_clock_us() < until && why.retry != RH_RETRY_NEVER) {
-            rh_sleep_us(100 * 1000);
-            continue;
-        }
-        rh_fail(err, status, "opening the fence '%s' failed: %s", run->facts.address, why.text);
-        rh_error_hint(err,
-                      guardian_alive(fences->guardian)
-                          ? "a guardian process stays and opens it as soon as the server can be reached; by hand, run "
-                            "there: %s"
-                          : "run on that server: %s",
-                      run->facts.statement);
-        if (err)
-            err->side = RH_SIDE_SOURCE;
-        return status;
-    }
-    rh_log(RH_LOG_INFO, "fence opened", {"move", run->move->plan->name}, {"server", run->facts.address});
-    const int64_t opened_us = run->fence->opened_us ? run->fence->opened_us : rh_clock_us(),
-                  closed_us = run->fence->closed_us ? run->fence->closed_us : run->closed_us,
-                  pause_us = opened_us - closed_us;
-    rh_crash_point("fence");
-    run->closed = false;
-    guardian_forget(fences->guardian, index);
-    check_say(run->move, NULL, RH_FINDING_FACT, "pause", (struct rh_bytes){0}, "%s was paused for %lld ms%s%s",
-              run->facts.address, (long long)(pause_us + 500) / 1000, outcome == RH_FENCE_OPENED ? "" : " at most: it ",
-              outcome == RH_FENCE_OPENED ? "" : fence_outcome_words(outcome));
-    return fence_put_opened(engine->journal, run->move->plan->name, run->number,
-                            outcome == RH_FENCE_OPENED ? "rehome" : fence_outcome_words(outcome), pause_us, err);
-}
-
-enum rh_status fences_open(struct rh_engine *engine, enum rh_status outcome, struct rh_error *err)
-{
-    struct fences *fences = &engine->fences;
-    struct rh_error first = {0};
-    bool any = false;
-    for (size_t i = 0; i < fences->count; i++)
-        any = any || fences->runs[i].closed;
-    fences->closed = false;
-    if (!any)
-        return outcome;
-    enum rh_status status = step_of_moves(engine, "open", RH_STEP_INTENT, "", &first);
-    for (size_t i = 0; i < fences->count; i++) {
-        struct rh_error why = {0};
-        if (!fences->runs[i].closed || open_one(fences, i, &why) == RH_OK)
-            continue;
-        if (status == RH_OK)
-            first = why;
-        status = first.status;
-    }
-    struct rh_error ignored = {0};
-    rh_ignore(step_of_moves(engine, "open", status == RH_OK ? RH_STEP_DONE : RH_STEP_FAILED,
-                            status == RH_OK ? "" : first.text, &ignored)); /* the facts say it, too */
-    if (status == RH_OK || !err)
-        return outcome == RH_OK ? status : outcome;
-    if (outcome == RH_OK) {
-        *err = first;
-        return status;
-    }
-    rh_ignore(rh_error_prepend(err, "%s; and before that", first.text));
-    rh_error_hint(err, "%s", first.hint);
-    return outcome;
-}
-
 /* --- after a crash --- */
-
-/* Opens one that an earlier process left closed. */
-static enum rh_status recover_one(struct fence_run *run, struct rh_error *err)
-{
-    rh_auto_buf struct rh_buf state = RH_BUF_INIT, epoch = RH_BUF_INIT;
-    struct rh_ctx ctx = engine_ctx(run->move->engine, err);
-    enum rh_fence_outcome outcome;
-    fence_say_guardian(run);
-    enum rh_status status = fact_get(run->move, fence_fact(run->number, "state").name, &state, err);
-    if (status == RH_NOT_FOUND)
-        return RH_OK;
-    if (status == RH_OK)
-        status = fact_get(run->move, fence_fact(run->number, "epoch").name, &epoch, err);
-    if (status == RH_NOT_FOUND)
-        status = RH_OK;
-    if (status == RH_OK)
-        status = fence_look(run, err);
-    if (status == RH_OK)
-        status = fence_status(
-            err, run->block->driver->open(&ctx, run->fence, rh_buf_cstr(&state), rh_buf_cstr(&epoch), &outcome));
-    if (status == RH_OK && outcome == RH_FENCE_TAKEN)
-        return rh_fail(err, RH_E_LOCKED, "another rehome holds the fence '%s' closed", run->facts.address);
-    if (status != RH_OK)
-        return status;
-    check_say(run->move, NULL, RH_FINDING_WARNING, "fence-before", (struct rh_bytes){0},
-              "the run before was cut off with the fence '%s' closed, which %s", run->facts.address,
-              fence_outcome_words(outcome));
-    return fence_put_opened(run->move->engine->journal, run->move->plan->name, run->number,
-                            outcome == RH_FENCE_OPENED ? "recover" : fence_outcome_words(outcome), -1, err);
-}
 
 enum rh_status fences_recover(struct rh_engine *engine, struct rh_error *err)
 {

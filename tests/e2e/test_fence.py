@@ -612,26 +612,85 @@ def test_frozen_server(move, fenced):
     move.complete()
 
 
-def test_two_servers(move, fenced):
-    """Both are closed before anything is read; one goes away, the other is open at once."""
-    second = FencedServer()
+@pytest.fixture(scope="module")
+def second(fenced):
+    """Another server; both take the same password, and one file has both CAs."""
+    one = FencedServer()
+    for name in ("paused", "timed"):
+        one.sql(f"ALTER USER {name}@'%' IDENTIFIED BY '{fenced.password}'")
+    one.env["MYSQL_PASSWORD_FILE"] = fenced.env["MYSQL_PASSWORD_FILE"]
+    yield one
+    one.stop()
+
+
+def test_two_servers(move, fenced, second):
+    """Both are closed before anything is read; the first one goes away, the other is open at once."""
+    move.write(second.fence(lease="1m"), fenced.fence(lease="1m"))
+    move.call("run")
+    assert fenced.is_on() and second.is_on() and len(move.fences()) == 2
+    move.call("rollback")
+    one, guardian = move.stopped("fence:5")
+    assert not fenced.is_on() and not second.is_on()
+    second.kill()
+    assert not fenced.is_on()
+    one.send_signal(signal.SIGCONT)
+    fenced.wait_on(SOON / 2)
+    one.wait(20)
+    assert one.returncode not in (OK, KILLED) and not move.new.exists()
+    second.restart()
+    second.wait_on()
+    wait_for(lambda: gone(guardian))
+    move.call("run")
+    assert read_component(move.new) == read_component(move.source)
+
+
+def test_one_of_two_is_gone_for_good(move, fenced, second):
+    """Nobody had time to open either; the next run, which the first server stops, opens the other."""
+    move.write(second.fence(lease="1m"), fenced.fence(lease="1m"))
+    one, guardian = move.stopped("fence:5")
+    os.kill(guardian, signal.SIGKILL)
+    one.kill()
+    one.wait()
+    second.halt()
     try:
-        move.write(fenced.fence(lease="1m"), second.fence(lease="1m"))
-        move.call("run")
-        assert fenced.is_on() and second.is_on() and len(move.fences()) == 2
-        move.call("rollback")
-        one, guardian = move.stopped("fence:5")
-        assert not fenced.is_on() and not second.is_on()
-        second.kill()
         assert not fenced.is_on()
-        one.send_signal(signal.SIGCONT)
-        fenced.wait_on()
-        one.wait(20)
-        assert one.returncode not in (OK, KILLED) and not move.new.exists()
-        second.restart()
-        second.wait_on()
-        wait_for(lambda: gone(guardian))
-        move.call("run")
-        assert read_component(move.new) == read_component(move.source)
+        said = move.call("run", "--retry=100ms", code=SOURCE)
+        assert fenced.is_on() and f"'127.0.0.1:{fenced.port}' closed, which was closed still and is open now" in said
     finally:
-        second.stop()
+        second.restart()
+    move.complete()
+
+
+def test_two_servers_by_keyring_migrate(move, fenced, second, tmp_path):
+    """The manual's procedure for several servers that share a keystore, in one command; each has keys of its own in it."""
+    both = tmp_path / "ca.pem"
+    both.write_text("".join(pathlib.Path(one.env["MYSQL_CA"]).read_text() for one in (fenced, second)))
+    words = [
+        REHOME, "keyring-migrate", "--no-defaults", f"--user={os.geteuid()}", "--keyring-migration-host=127.0.0.1",
+        "--keyring-migration-source=component_keyring_file.so", "--keyring-migration-destination=component_keyring_file.so",
+        f"--source-path={fenced.keystore}", f"--destination-path={move.new}", f"--keyring-migration-port={second.port}",
+        "--keyring-migration-user=timed", f"--password-file={fenced.env['MYSQL_PASSWORD_FILE']}", f"--ssl-ca={both}",
+        f"--servers=127.0.0.1:{fenced.port}", f"--state-dir={tmp_path / 'state'}", "--lease=1m",
+    ]
+    old = second.keystore
+    second.use(fenced.keystore)
+    try:
+        fenced.make_key("of one", b"0123456789abcdef", "AES")
+        second.sql("ALTER INSTANCE RELOAD KEYRING")
+        one = subprocess.Popen(words, env={**move.env, "RH_STOP_AT": "fence:5"}, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: one.poll() is not None or state_of(one.pid) == "T")
+        assert one.poll() is None, one.stderr.read()
+        assert not fenced.is_on() and not second.is_on()
+        for server in (fenced, second):
+            assert server.as_app("SELECT keyring_key_store('late', 'AES', '0123456789abcdef')") == [["NULL"]]
+        one.send_signal(signal.SIGCONT)
+        said = one.communicate(timeout=30)[1]
+        assert one.returncode == OK, said
+        assert all(server.is_on() and server.events() == 0 for server in (fenced, second))
+        assert said.count("was paused for") == 2 and "is neither source nor destination" not in said
+        assert f"a server that uses the source and is to use the destination (127.0.0.1:{second.port}, 127.0.0.1:{fenced.port})" in said
+        assert read_component(move.new) == read_component(move.source)
+        second.use(move.new)
+        assert second.key("of one") == ("AES", b"0123456789abcdef".hex().upper())
+    finally:
+        second.use(old)
