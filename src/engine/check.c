@@ -174,8 +174,8 @@ static enum rh_status check_marker(struct move_run *move, struct side *side, str
                   "let that migration end; if its process is dead, run its own command again, 'rehome recover' with "
                   "its plan, or 'operator "
                   "migrate -reset' of the tool that set it",
-                  "storage migration in progress on the %s '%s' (core/migration holds %s)", side_name(side->which),
-                  side->facts.address, RH_SHOW(rh_buf_bytes(&found)));
+                  "storage migration in progress on the %s '%s' (%s holds %s)", side_name(side->which),
+                  side->facts.address, marker_name(side), RH_SHOW(rh_buf_bytes(&found)));
     return RH_OK;
 }
 
@@ -237,8 +237,7 @@ enum rh_status check_sides(struct move_run *move, bool resuming, struct rh_error
         check_problem(move, &move->destination, RH_E_DENIED, "read-only", (struct rh_bytes){0},
                       "give the account or user the right to write", "the destination '%s' can't be written",
                       move->destination.facts.address);
-    const struct rh_guard_ops *guard = move->source.endpoint->driver->guard;
-    if (move->plan->source_marker && move->source.facts.writable == RH_NO && !(guard && guard->unmarked))
+    if (move->plan->source_marker && move->source.facts.writable == RH_NO && !marker_left_away(&move->source))
         check_problem(move, &move->source, RH_E_DENIED, "source-read-only", (struct rh_bytes){0},
                       "give the right to write, or say marker = \"none\" in the move and see to it yourself that "
                       "nothing writes there",

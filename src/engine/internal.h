@@ -228,6 +228,9 @@ void stream_close(struct stream *stream);
 
 /* --- marker.c --- */
 bool marker_is_private(enum rh_model model, struct rh_bytes key);
+/* Whether a move sets no marker on this side: it can't hold one, or is a keyring that is only read. */
+bool marker_left_away(const struct side *side);
+const char *marker_name(const struct side *side); /* what holds it, for people */
 enum rh_status marker_get(struct side *side, struct rh_ctx *ctx, struct rh_buf *ret_marker);
 enum rh_status marker_clear(struct side *side, struct rh_ctx *ctx, struct rh_bytes marker);
 /* Journals new marker bytes for this pass unless there are some; loads them. */

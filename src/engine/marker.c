@@ -25,6 +25,16 @@ static bool is_unmarked(const struct side *side)
     return driver->guard && driver->guard->unmarked;
 }
 
+bool marker_left_away(const struct side *side)
+{
+    return is_unmarked(side) || (side->which == RH_SIDE_SOURCE && side->endpoint->driver->model == RH_MODEL_KEYRING);
+}
+
+const char *marker_name(const struct side *side)
+{
+    return side->endpoint->driver->model == RH_MODEL_KEYRING ? "the key 'rehome-migration'" : RH_KV_MARKER;
+}
+
 enum rh_status marker_get(struct side *side, struct rh_ctx *ctx, struct rh_buf *ret_marker)
 {
     if (is_unmarked(side))
@@ -115,8 +125,8 @@ enum rh_status marker_prepare(struct move_run *move, struct rh_error *err)
 /* The words for a marker that isn't ours. */
 static enum rh_status marker_foreign(const struct side *side, struct rh_bytes found, struct rh_error *err)
 {
-    rh_fail(err, RH_E_LOCKED, "the %s '%s' is marked by another migration: core/migration holds %s",
-            side_name(side->which), side->facts.address, RH_SHOW(found));
+    rh_fail(err, RH_E_LOCKED, "the %s '%s' is marked by another migration: %s holds %s", side_name(side->which),
+            side->facts.address, marker_name(side), RH_SHOW(found));
     rh_error_hint(
         err,
         "let that migration end; if its process is dead, run its own command again, 'rehome recover' with its plan, or "
@@ -129,7 +139,7 @@ enum rh_status marker_take(struct move_run *move, struct side *side, bool *ret_w
 {
     struct rh_ctx ctx = engine_ctx(move->engine, err);
     const struct rh_bytes ours = rh_buf_bytes(&move->marker);
-    *ret_was_there = is_unmarked(side);
+    *ret_was_there = marker_left_away(side);
     if (*ret_was_there)
         return RH_OK;
     enum rh_status status = marker_set(side, &ctx, ours);
@@ -166,7 +176,7 @@ static enum rh_status marker_drop(struct move_run *move, struct side *side, stru
     struct rh_ctx ctx = engine_ctx(move->engine, err);
     struct rh_session *session = NULL;
     bool stands = false;
-    if (move->marker.size == 0 || side->facts.exists == RH_NO || is_unmarked(side))
+    if (move->marker.size == 0 || side->facts.exists == RH_NO || marker_left_away(side))
         return RH_OK;
     enum rh_status status = marker_stands(move, side, &stands, err);
     if (status == RH_OK && stands)
