@@ -217,7 +217,7 @@ class Vault:
                 raise Refused(403, "permission denied")
             return 200, self.steer(path[6:], body or {})
         if path == "sys/health":
-            return self.health(namespace)
+            return self.health(namespace, query)
         if self.sealed:
             raise Refused(503, "Vault is sealed")
         if method == "GET" and query.get("list") == ["true"]:
@@ -472,10 +472,10 @@ class Vault:
                                        max_ttl=role.get("max_ttl", 0), renewable=role.get("renewable", True))]
         return {**self.envelope(None, mount_type="approle"), "auth": self.auth(token)}
 
-    def health(self, namespace):
+    def health(self, namespace, query):
         if namespace:
             raise Refused(404, "unsupported path")
-        status = 503 if self.sealed else 200
+        status = int(query.get("sealedcode", ["503"])[0]) if self.sealed else 200
         return status, {"initialized": True, "sealed": self.sealed, "standby": self.sealed, "performance_standby": False,
                         "replication_performance_mode": "disabled", "replication_dr_mode": "disabled",
                         "server_time_utc": int(time.time()), "version": self.version, "enterprise": False,
