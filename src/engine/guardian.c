@@ -31,7 +31,6 @@
 
 enum { MESSAGE_MOST = 1500, ANSWER_LIMIT_MS = 15000, BEAT_LIMIT_MS = 1000 };
 #define TRY_FOR_US (24 * 3600 * INT64_C(1000000)) /* a server that is away for longer is somebody else's to open */
-#define TAKEN_FOR_US (15 * INT64_C(1000000))      /* then another rehome is at work there, and opens it */
 #define JOURNAL_FOR_US (2 * INT64_C(1000000))     /* the next run may have the journal already */
 
 struct guardian {
@@ -282,7 +281,8 @@ static struct opening open_ward(struct keeper *keeper, size_t index)
         const int64_t spent_us = rh_clock_us() - begun_us;
         opening.done = status == RH_OK;
         opening.opened_utc_us = rh_utc_us();
-        if (status == RH_OK && (opening.outcome != RH_FENCE_TAKEN || spent_us > TAKEN_FOR_US))
+        /* taken: another rehome is at work there, and to it this closing may be somebody else's, which it leaves */
+        if (status == RH_OK && opening.outcome != RH_FENCE_TAKEN)
             return opening;
         if (status == RH_E_REFUSED || spent_us > TRY_FOR_US)
             return opening;

@@ -472,6 +472,33 @@ def test_another_run(move, fenced, tmp_path):
     move.complete()
 
 
+def test_another_run_takes_over(move, fenced, tmp_path):
+    """The second plan gets the lock when the first is killed, before its guardian: to it the server was closed by
+    somebody else and stays so. The guardian waits until it may open, however long that takes."""
+    move.write(fenced.fence(lease="1m"))
+    one, guardian = move.stopped()
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = Move(folder, fenced, fenced.fence(lease="1m"))
+    said = open(folder / "said", "w+", encoding="utf-8")
+    two = subprocess.Popen([REHOME, "run", other.plan], env={**other.env, "RH_STOP_AT": ALL_CLOSED}, stderr=said)
+    waits = "SELECT count(*) FROM performance_schema.processlist WHERE info LIKE '%GET_LOCK%' AND id <> connection_id()"
+    wait_for(lambda: fenced.sql(waits) == [["1"]])
+    one.kill()
+    one.wait()
+    wait_for(lambda: two.poll() is not None or state_of(two.pid) == "T")
+    assert two.poll() is None, pathlib.Path(said.name).read_text()
+    time.sleep(20 if os.environ.get("RH_SOAK") else 1.5)
+    assert not fenced.is_on() and not gone(guardian)
+    two.send_signal(signal.SIGCONT)
+    assert two.wait(20) == OK, pathlib.Path(said.name).read_text()
+    assert other.fences()[0]["closed_before"]
+    fenced.wait_on()
+    wait_for(lambda: gone(guardian))
+    assert move.fences()[0]["opened_by"] == "guardian, since rehome was killed"
+    move.complete()
+
+
 def test_server_restarted(move, fenced):
     move.write(fenced.fence(lease="1m"))
     one, guardian = move.stopped()

@@ -10,7 +10,7 @@
  *
  * How it is held: a named lock, which the closing connection takes first and keeps; the server frees it with the
  * connection, and ends the connection when it is silent for `wait_timeout`, which is set to the lease. The server's own
- * timer is an event that each second looks whether the lock is free, and then opens and goes. Whoever opens takes the
+ * timer is an event that each second tries for the lock, and when it gets it opens and goes. Whoever opens takes the
  * lock before, so that nobody opens what somebody else has just closed.
  */
 #ifndef REHOME_FENCES_KEYRING_OPERATIONS_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The server's own timer: an event that opens the fence when its lock is free. */
+/* The server's own timer: an event that opens the fence when it gets its lock. */
 #include "internal.h"
 #include <mysqld_error.h>
 #include <stdio.h>
@@ -70,15 +70,17 @@ enum rh_status ko_timer_make(struct ko_fence *fence, struct rh_error *err)
     if (!status)
         status = ko_run(fence, &why, "clearing away an older timer", "DROP EVENT IF EXISTS `%s`." KO_EVENT,
                         fence->timer_schema);
-    /* who set the variable last must be us: an OFF of somebody else's, or of another start of the server, stays */
+    /* it takes the lock itself, so that a round of it that is late opens nothing which somebody has closed meanwhile;
+     * who set the variable last must be us: an OFF of somebody else's, or of another start of the server, stays */
     if (!status)
         status = ko_run(fence, &why, "making the server's own timer",
                         "CREATE EVENT `%s`." KO_EVENT " ON SCHEDULE EVERY 1 SECOND "
                         "COMMENT 'opens keyring_operations when rehome is gone; drops itself' DO "
-                        "BEGIN IF IS_FREE_LOCK('" KO_LOCK "') THEN "
+                        "BEGIN IF GET_LOCK('" KO_LOCK "', 0) THEN "
                         "IF EXISTS (SELECT 1 FROM performance_schema.variables_info WHERE VARIABLE_NAME = "
                         "'keyring_operations' AND SET_USER = '%s') THEN SET GLOBAL keyring_operations = ON; END IF; "
-                        "SET SESSION sql_log_bin = 0; DROP EVENT IF EXISTS `%s`." KO_EVENT "; END IF; END",
+                        "SET SESSION sql_log_bin = 0; DROP EVENT IF EXISTS `%s`." KO_EVENT "; "
+                        "DO RELEASE_LOCK('" KO_LOCK "'); END IF; END",
                         fence->timer_schema, user, fence->timer_schema);
     if (!status)
         return RH_OK;
