@@ -19,8 +19,8 @@ enum rh_proof_kind {
 enum rh_proof_result {
     RH_PROOF_PLAIN,      /* isn't encrypted */
     RH_PROOF_OPENS,      /* the key is there and opens it */
-    RH_PROOF_UNPROVEN,   /* the key is there, but the file holds nothing by which to tell (a binary log cut at its head)
-                          */
+    RH_PROOF_UNPROVEN,   /* the key is there, but the file holds nothing by which to tell (a binary log cut at its
+                            head); or, without a key's id, a running server hasn't written its first page yet */
     RH_PROOF_MISSING,    /* the keyring doesn't hold the key */
     RH_PROOF_WRONG,      /* the keyring holds another key of that name */
     RH_PROOF_UNREADABLE, /* the file isn't what its name says, or can't be read */
@@ -31,7 +31,7 @@ struct rh_proof_item {
     const char *name;   /* below the data folder: "shop/orders" for a tablespace, "binlog.000007" for a log */
     const char *path;   /* of the file */
     const char *key_id; /* of the key that it needs, "" for none */
-    const char *why;    /* UNREADABLE: in words; else "" */
+    const char *why;    /* UNREADABLE, and UNPROVEN without a key's id: in words; else "" */
 };
 
 struct rh_proof_args {

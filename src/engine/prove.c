@@ -179,9 +179,14 @@ static enum rh_status found(void *user, const struct rh_proof_item *item, struct
                       what, name, RH_SHOW(rh_bytes_text(item->key_id)));
         break;
     case RH_PROOF_UNPROVEN:
-        check_say(move, &move->destination, RH_FINDING_WARNING, "unproven", (struct rh_bytes){0},
-                  "%s '%s' holds nothing by which its key '%s' could be proven; the key is there", what, name,
-                  RH_SHOW(rh_bytes_text(item->key_id)));
+        if (!item->key_id[0])
+            check_say(move, &move->destination, RH_FINDING_WARNING, "unproven", (struct rh_bytes){0},
+                      "%s '%s' can't be proven yet: %s; the server that is at work there has still to write it", what,
+                      name, item->why);
+        else
+            check_say(move, &move->destination, RH_FINDING_WARNING, "unproven", (struct rh_bytes){0},
+                      "%s '%s' holds nothing by which its key '%s' could be proven; the key is there", what, name,
+                      RH_SHOW(rh_bytes_text(item->key_id)));
         break;
     case RH_PROOF_MISSING:
     case RH_PROOF_WRONG:

@@ -43,7 +43,7 @@ static enum rh_status tell(struct proof_run *run,
     };
     struct rh_proof_counts *counts = &run->counts;
     counts->files++;
-    counts->encrypted += key_id[0] != '\0' || result == RH_PROOF_UNREADABLE;
+    counts->encrypted += key_id[0] != '\0' || result == RH_PROOF_UNREADABLE || result == RH_PROOF_UNPROVEN;
     counts->opened += result == RH_PROOF_OPENS;
     counts->failed += result >= RH_PROOF_MISSING;
     return run->args->found(run->args->user, &item, err);
@@ -56,6 +56,23 @@ static enum rh_status unreadable(struct proof_run *run,
                                  struct rh_error *err)
 {
     return tell(run, file, kind, RH_PROOF_UNREADABLE, "", why, err);
+}
+
+/* A first page that says nothing yet: a server that is at work writes it later. */
+static enum rh_status
+unwritten(struct proof_run *run, const struct proof_file *file, const char *why, struct rh_error *err)
+{
+    return run->counts.server ? tell(run, file, RH_PROOF_TABLESPACE, RH_PROOF_UNPROVEN, "", why, err)
+                              : unreadable(run, file, RH_PROOF_TABLESPACE, why, err);
+}
+
+/* Whether there is nothing but zeros, or nothing at all. */
+static bool is_blank(struct rh_bytes head)
+{
+    for (size_t i = 0; i < head.size; i++)
+        if (head.data[i])
+            return false;
+    return true;
 }
 
 /* --- encryption info --- */
@@ -143,6 +160,8 @@ enum rh_status proof_judge_tablespace(struct proof_run *run, const struct proof_
     bool encrypted = false;
     if (read_at(file->fd, 0, head, sizeof head, &size, &why) != RH_OK)
         return unreadable(run, file, RH_PROOF_TABLESPACE, why.text, err);
+    if (is_blank(rh_bytes(head, size)))
+        return unwritten(run, file, "there is nothing yet in its first page", err);
     if (proof_page_parse(rh_bytes(head, size), &info_at, &encrypted) != RH_OK)
         return unreadable(run, file, RH_PROOF_TABLESPACE, "it doesn't begin as a tablespace of MySQL does", err);
     if (read_at(file->fd, info_at, bytes, sizeof bytes, &size, &why) != RH_OK)
@@ -152,8 +171,7 @@ enum rh_status proof_judge_tablespace(struct proof_run *run, const struct proof_
     if (info.version)
         return judge_info(run, file, RH_PROOF_TABLESPACE, &info, err);
     if (encrypted)
-        return unreadable(run, file, RH_PROOF_TABLESPACE,
-                          "its first page says that it is encrypted, but not under which key", err);
+        return unwritten(run, file, "its first page says that it is encrypted, but not under which key", err);
     return tell(run, file, RH_PROOF_TABLESPACE, RH_PROOF_PLAIN, "", "", err);
 }
 

@@ -63,6 +63,14 @@ static void note_server(struct walk *walk, const char *name, int fd)
         walk->run->counts.server = lock.l_pid > 0 ? lock.l_pid : -1;
 }
 
+/* Whether a server is at work is known before the first file is judged. */
+static void look_for_server(struct walk *walk, int folder)
+{
+    rh_auto_fd int fd = openat(folder, "ibdata1", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0)
+        note_server(walk, "ibdata1", fd);
+}
+
 /* What the file under the walk is called for people. */
 static enum rh_status name_it(struct walk *walk, struct rh_error *err)
 {
@@ -189,6 +197,7 @@ enum rh_status rh_proof_run(const struct rh_proof_args *args, struct rh_proof_co
     walk.top = walk.path.size + 1;
     const int own = fd;
     fd = -1;
+    look_for_server(&walk, own);
     if (status == RH_OK)
         status = walk_folder(&walk, own, "", 0, err);
     else
