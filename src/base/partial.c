@@ -43,8 +43,12 @@ enum rh_status rh_partial_sweep(int folder, const char *name, struct rh_error *e
     rh_auto_fd int fd = openat(folder, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return RH_OK;
-    if (fd < 0)
-        return rh_fail_errno(err, errno, "opening '%s', which a writer left", RH_SHOW(rh_bytes_text(name)));
+    if (fd < 0) {
+        enum rh_status status =
+            rh_fail_errno(err, errno, "opening '%s', which a writer left", RH_SHOW(rh_bytes_text(name)));
+        rh_error_hint(err, "look at what lies there beside the file that is to be written, and remove it");
+        return status;
+    }
     if (!take_lock(fd))
         return locked(name, err);
     /* never emptied, only unnamed: a writer that was killed while it gave the file its name left two names of it */

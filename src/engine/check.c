@@ -140,8 +140,9 @@ static void check_owner(struct move_run *move, const struct side *side)
 static void check_distinct(struct move_run *move)
 {
     const struct side *source = &move->source, *destination = &move->destination;
-    const struct rh_driver *driver = source->endpoint->driver;
-    if (driver != destination->endpoint->driver)
+    const struct rh_driver *driver = source->endpoint->driver, *other = destination->endpoint->driver;
+    /* keystores of any format lie side by side, and one file may pass for two of them */
+    if (driver != other && (driver->model != RH_MODEL_KEYRING || driver->overlaps != other->overlaps))
         return;
     if (strcmp(source->facts.identity, destination->facts.identity) == 0)
         check_problem(move, destination, RH_E_REFUSED, "same-store", (struct rh_bytes){0}, "name another destination",

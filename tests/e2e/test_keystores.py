@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import archive_reader
-from faultlib import FileStore, OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
+from faultlib import DESTINATION, FileStore, OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
 from keystorelib import DATA, SERVER_KEY, Keystore, PluginKeystore, SealedKeystore, make_keys
 
 KINDS = {
@@ -385,6 +385,54 @@ def test_keystores_that_somebody_could_exchange_are_refused(home):
             source, destination = Keystore(home / "d/a/keys", keys), Keystore(home / "d/b/keys")
             destination.path.mkdir()
             Move(home / "d/m", source, destination).must(REFUSED)
+
+
+def test_sides_that_lie_in_each_others_way(home):
+    """One's .backup or partial file as the other, and one file as keystores of two formats: nothing is touched."""
+    keys = make_keys(4)
+    with Cases("sides in each other's way") as cases:
+        for kind in (Keystore, PluginKeystore, SealedKeystore):
+            for name in ("keys.backup", ".keys.rehome-partial"):
+                for way in ("its source's", "its destination's"):
+                    with cases.one(f"{kind.__name__}, {way} {name}"):
+                        folder = home / f"{kind.__name__}{name}{way[4]}"
+                        here, beside = Keystore(folder / "keys"), kind(folder / name)
+                        source, destination = (here, beside) if way == "its source's" else (beside, here)
+                        source.write(keys)
+                        before = source.path.read_bytes()
+                        move = Move(folder / "m", source, destination, on_conflict="overwrite")
+                        move.must(REFUSED)
+                        assert "overlap" in move.said, move.said
+                        assert source.path.read_bytes() == before and not destination.path.exists()
+        for other in (PluginKeystore, SealedKeystore):
+            with cases.one(f"one empty file as component and {other.__name__}"):
+                folder = home / other.__name__
+                source, destination = Keystore(folder / "keys"), other(folder / "keys")
+                source.path.write_bytes(b"")
+                source.path.chmod(0o600)
+                Move(folder / "m", source, destination).must(REFUSED)
+                assert source.path.read_bytes() == b""
+
+
+def test_messages_say_where_and_what_to_do(home):
+    keys = make_keys(4)
+    source = Keystore(home / "a/keys", keys)
+    destination = Keystore(home / "b/new")
+    move = Move(home / "m", source, destination)
+    destination.path.parent.rmdir()
+    assert move.do() == DESTINATION
+    assert "the folder of a new keystore has to be there" in move.said and str(destination.path) in move.said
+    destination.path.parent.mkdir()
+    source.path.chmod(0o660)
+    move.must(REFUSED)
+    assert f"the keystore '{source.path}' can be written by" in move.said and f"chmod go-w '{source.path}'" in move.said
+    source.path.chmod(0o600)
+    partial = destination.path.with_name(".new.rehome-partial")
+    partial.mkdir()
+    assert move.do() == DESTINATION
+    assert "look at what lies there beside the file that is to be written, and remove it" in move.said
+    partial.rmdir()
+    move.must(OK)
 
 
 def test_owner_mode_and_attributes_are_kept(home):

@@ -23,7 +23,8 @@ static enum rh_status load(const char *path, json_t **ret_root, struct rh_error 
     if (status == RH_NOT_FOUND) {
         rh_fail(err, RH_E_PLAN, "the component's configuration '%s' isn't there", RH_SHOW(rh_bytes_text(path)));
         rh_error_hint(err, "name the folder that it lies in (a server's is plugin_dir), or the keystore itself by "
-                           "'path'");
+                           "'path' (keyring-migrate: --plugin-dir or --component-dir, --source-path, "
+                           "--destination-path)");
         return RH_E_PLAN;
     }
     if (status != RH_OK)
@@ -87,7 +88,8 @@ enum rh_status component_config_path(const char *dir, const char *instance, char
     if (!instance) {
         rh_fail(err, RH_E_PLAN, "'%s/" CONFIG "' sends to the server's data folder, and that isn't named",
                 RH_SHOW(rh_bytes_text(dir)));
-        rh_error_hint(err, "say instance_dir = \"/var/lib/mysql\", the server's datadir");
+        rh_error_hint(err, "say instance_dir = \"/var/lib/mysql\", the server's datadir (keyring-migrate: --datadir or "
+                           "--source-keyring-configuration-dir, --destination-keyring-configuration-dir)");
         return RH_E_PLAN;
     }
     return read_config(instance, NULL, ret_path, err);

@@ -121,8 +121,14 @@ struct keyring_format {
 
 struct keyring_place {
     int folder; /* -1: not opened yet */
+    char *dir;  /* its path, with '/' at the end */
     char name[NAME_MAX + 1], backup[NAME_MAX + 1], partial[NAME_MAX + 1];
 };
+/* A file of the folder with its whole path, for people; `text` lives as long as the struct. */
+struct keyring_shown {
+    char text[1024];
+};
+struct keyring_shown keyring_place_show(const struct keyring_place *place, const char *name);
 /* Opens the folder of `path` (absolute), following a symbolic link to the file where nobody else could have made it. */
 enum rh_status keyring_place_open(struct keyring_place *place, const char *path, struct rh_error *err) RH_MUST_USE;
 void keyring_place_close(struct keyring_place *place);
@@ -241,6 +247,8 @@ keyring_session_open(struct rh_ctx *ctx, struct rh_store *base, enum rh_role rol
 void keyring_session_close(struct rh_session *base);
 enum rh_status keyring_locate(struct rh_ctx *ctx, struct rh_store *base, struct rh_buf *ret_place);
 enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct rh_facts *ret_facts);
+/* Whether one of two keystores lies where the other has its .backup or its partial file. Both are open. */
+bool keyring_overlaps(const struct rh_store *a, const struct rh_store *b);
 enum rh_status keyring_place_need(struct keyring_store *store, struct rh_error *err);
 
 /* --- write.c --- */
@@ -258,7 +266,7 @@ extern const struct rh_whole_ops keyring_whole_ops;
     .interface_version = RH_STORE_INTERFACE, .model = RH_MODEL_KEYRING, .record_class = RH_RECORDS_SECRET,             \
     .commit_scope = RH_COMMIT_WHOLE, .order_id = RH_ORDER_BYTES, .split = RH_SPLIT_KEY, .rescannable = true,           \
     .close = keyring_close, .session_open = keyring_session_open, .session_close = keyring_session_close,              \
-    .facts = keyring_facts, .locate = keyring_locate, .read = &keyring_read_ops, .write = &keyring_write_ops,          \
-    .guard = &keyring_guard_ops, .whole = &keyring_whole_ops
+    .facts = keyring_facts, .overlaps = keyring_overlaps, .locate = keyring_locate, .read = &keyring_read_ops,         \
+    .write = &keyring_write_ops, .guard = &keyring_guard_ops, .whole = &keyring_whole_ops
 
 #endif

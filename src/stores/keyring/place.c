@@ -18,6 +18,13 @@
 #define SHOW_NAME(name) RH_SHOW(rh_bytes_text(name))
 enum { ATTRIBUTES_MOST = 64 * 1024 };
 
+struct keyring_shown keyring_place_show(const struct keyring_place *place, const char *name)
+{
+    struct keyring_shown shown;
+    snprintf(shown.text, sizeof shown.text, "%s%s", place->dir ? SHOW_NAME(place->dir) : "", SHOW_NAME(name));
+    return shown;
+}
+
 /* Whether somebody beside root, us and the folder's owner can put names into it. */
 static bool foreign_writable(const struct stat *folder)
 {
@@ -63,8 +70,17 @@ enum rh_status keyring_place_open(struct keyring_place *place, const char *path,
         snprintf(place->partial, sizeof place->partial, ".%s.rehome-partial", name) >= (int)sizeof place->partial)
         return rh_fail_errno(err, ENAMETOOLONG, "opening the folder of '%s'", SHOW_NAME(path));
     place->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (place->folder < 0)
-        return rh_fail_errno(err, errno, "opening the folder of '%s'", SHOW_NAME(path));
+    if (place->folder < 0) {
+        const int why = errno;
+        status = rh_fail_errno(err, why, "opening the folder of '%s'", SHOW_NAME(path));
+        if (why == ENOENT)
+            rh_error_hint(err, "check the path; the folder of a new keystore has to be there, owned by the account of "
+                               "the server that will use it");
+        return status;
+    }
+    free(place->dir);
+    place->dir = folder;
+    folder = NULL;
     return RH_OK;
 }
 
@@ -72,20 +88,28 @@ void keyring_place_close(struct keyring_place *place)
 {
     rh_auto_fd_(&place->folder);
     place->folder = -1;
+    free(place->dir);
+    place->dir = NULL;
 }
 
 enum rh_status keyring_place_sync(const struct keyring_place *place, struct rh_error *err)
 {
-    return fsync(place->folder) == 0
-               ? RH_OK
-               : rh_fail_errno(err, errno, "making the folder of '%s' durable", SHOW_NAME(place->name));
+    return fsync(place->folder) == 0 ? RH_OK
+                                     : rh_fail_errno(err, errno, "making the folder of '%s' durable",
+                                                     keyring_place_show(place, place->name).text);
 }
 
-/* Says no, with the remedy. */
-static enum rh_status refuse(struct rh_error *err, const char *name, const char *why, const char *hint)
+/* Says no, with the remedy; a "%s" in that is the file. */
+static enum rh_status
+refuse(const struct keyring_place *place, struct rh_error *err, const char *name, const char *why, const char *hint)
 {
-    rh_fail(err, RH_E_REFUSED, "the keystore '%s' %s", SHOW_NAME(name), why);
-    rh_error_hint(err, "%s", hint);
+    const struct keyring_shown file = keyring_place_show(place, name);
+    const char *gap = strstr(hint, "%s");
+    rh_fail(err, RH_E_REFUSED, "the keystore '%s' %s", file.text, why);
+    if (gap)
+        rh_error_hint(err, "%.*s'%s'%s", (int)(gap - hint), hint, file.text, gap + 2);
+    else
+        rh_error_hint(err, "%s", hint);
     return RH_E_REFUSED;
 }
 
@@ -113,23 +137,26 @@ static enum rh_status check_file(const struct keyring_place *place,
 {
     struct stat folder;
     if (fstat(place->folder, &folder) != 0)
-        return rh_fail_errno(err, errno, "looking at the folder of '%s'", SHOW_NAME(name));
+        return rh_fail_errno(err, errno, "looking at the folder of '%s'", keyring_place_show(place, name).text);
     if (!S_ISREG(st->st_mode))
-        return refuse(err, name, "is no regular file", "name the keystore's file");
+        return refuse(place, err, name, "is no regular file", "name the keystore's file");
     if (st->st_nlink > 1)
-        return refuse(err, name, "has more than one name (hard links): replacing it would leave the others as they are",
-                      "remove the other names: find FOLDER -samefile FILE");
+        return refuse(place, err, name,
+                      "has more than one name (hard links): replacing it would leave the others as they are",
+                      "remove the other names: find / -xdev -samefile %s");
     if (st->st_mode & (S_IWGRP | S_IWOTH))
-        return refuse(err, name, "can be written by its group or by others", "chmod go-w FILE");
+        return refuse(place, err, name, "can be written by its group or by others", "chmod go-w %s");
     if (st->st_uid != geteuid() && st->st_uid != 0 && st->st_uid != folder.st_uid)
-        return refuse(err, name, "belongs to somebody who owns neither its folder nor this process",
+        return refuse(place, err, name, "belongs to somebody who owns neither its folder nor this process",
                       "give file and folder to the server's account");
     if (!replacing)
         return RH_OK;
     if (is_mount(place, fd, st))
-        return refuse(err, name, "is a mount point of its own, which can't be replaced", "mount its folder instead");
+        return refuse(place, err, name, "is a mount point of its own, which can't be replaced",
+                      "mount its folder instead");
     if (geteuid() != 0 && st->st_uid != geteuid())
-        return refuse(err, name, "belongs to somebody else, whose it couldn't stay", "run as its owner, or as root");
+        return refuse(place, err, name, "belongs to somebody else, whose it couldn't stay",
+                      "run as its owner, or as root");
     return RH_OK;
 }
 
@@ -144,11 +171,11 @@ enum rh_status keyring_place_file(const struct keyring_place *place,
     if (fd < 0 && errno == ENOENT)
         return RH_NOT_FOUND;
     if (fd < 0 && errno == ELOOP)
-        return refuse(err, name, "is a symbolic link", "name the file itself");
+        return refuse(place, err, name, "is a symbolic link", "name the file itself");
     if (fd < 0)
-        return rh_fail_errno(err, errno, "opening the keystore '%s'", SHOW_NAME(name));
+        return rh_fail_errno(err, errno, "opening the keystore '%s'", keyring_place_show(place, name).text);
     if (fstat(fd, ret_stat) != 0)
-        return rh_fail_errno(err, errno, "looking at the keystore '%s'", SHOW_NAME(name));
+        return rh_fail_errno(err, errno, "looking at the keystore '%s'", keyring_place_show(place, name).text);
     enum rh_status status = check_file(place, name, fd, ret_stat, replacing, err);
     if (status == RH_OK) {
         *ret_fd = fd;
@@ -194,7 +221,7 @@ keyring_looks_new(const struct keyring_place *place, struct keyring_looks *ret_l
 {
     struct stat folder;
     if (fstat(place->folder, &folder) != 0)
-        return rh_fail_errno(err, errno, "looking at the folder of '%s'", SHOW_NAME(place->name));
+        return rh_fail_errno(err, errno, "looking at the folder of '%s'", keyring_place_show(place, place->name).text);
     const bool root = geteuid() == 0;
     ret_looks->mode = 0600;
     ret_looks->uid = root ? folder.st_uid : geteuid();

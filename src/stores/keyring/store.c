@@ -144,6 +144,18 @@ enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct
     return RH_OK;
 }
 
+bool keyring_overlaps(const struct rh_store *a, const struct rh_store *b)
+{
+    const struct keyring_place *one = &((const struct keyring_store *)a)->place,
+                               *other = &((const struct keyring_store *)b)->place;
+    struct stat one_folder, other_folder;
+    if (fstat(one->folder, &one_folder) != 0 || fstat(other->folder, &other_folder) != 0 ||
+        one_folder.st_dev != other_folder.st_dev || one_folder.st_ino != other_folder.st_ino)
+        return false;
+    return strcmp(one->name, other->backup) == 0 || strcmp(one->name, other->partial) == 0 ||
+           strcmp(other->name, one->backup) == 0 || strcmp(other->name, one->partial) == 0;
+}
+
 /* Tells one folder from another, and one content of a source from another; nothing of the keys. */
 static enum rh_status keyring_fingerprint(struct rh_ctx *ctx, struct rh_session *base, struct rh_buf *ret_text)
 {

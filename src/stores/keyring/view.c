@@ -150,7 +150,7 @@ static enum rh_status fill(const struct keyring_store *store,
         if (status == RH_OK)
             status = keyring_set_sort(&view->set, err);
         if (status != RH_OK)
-            rh_error_prepend(err, "the keystore '%s'", RH_SHOW(rh_bytes_text(name)));
+            rh_error_prepend(err, "the keystore '%s'", keyring_place_show(&store->place, name).text);
     } else if (status == RH_OK)
         status = keyring_set_sort(&view->set, err);
     if (ret_taken)
