@@ -83,6 +83,8 @@ static const struct rh_option options[] = {
      .help = "taken; a password travels under TLS only"},
     {.name = "get-server-public-key", .type = RH_OPT_BOOL, .flags = RH_OPT_HIDDEN,
      .help = "taken; a password travels under TLS only"},
+    {.name = "utility-user", .type = RH_OPT_TEXT, .flags = RH_OPT_HIDDEN, .value_name = "NAME",
+     .help = "what user is in [mysql_migrate_keyring]: the account, which alone doesn't make a migration an online one"},
     {.name = "verbose", .type = RH_OPT_BOOL, .letter = 'v', .help = "as --log-level=debug"},
     /* ours */
     {.name = "run-as", .type = RH_OPT_TEXT, .value_name = "NAME",
@@ -126,7 +128,7 @@ static const char *const of_server[] = {
     "keyring-encrypted-file-data", "keyring-encrypted-file-password", "plugin-dir", "datadir", "run-as", NULL};
 /* clang-format on */
 static const char *const user_is_run_as[] = {"user", "run-as", NULL};
-static const char *const user_is_account[] = {"user", "keyring-migration-user", NULL};
+static const char *const user_is_account[] = {"user", "utility-user", NULL};
 static const struct rh_mysql_group groups[] = {
     {.name = "mysqld",                .only = of_server, .renamed = user_is_run_as},
     {.name = "server",      .only = of_server, .renamed = user_is_run_as},

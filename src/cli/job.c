@@ -249,7 +249,9 @@ enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job
     struct rh_error report_err = {.status = RH_OK};
     enum rh_status report_status;
     json_t *report = rh_view_load(job->plan, &report_status, &report_err);
-    if (status != RH_OK && job->command != &rh_cmd_check && (opened || report_status == RH_OK))
+    /* a journal that goes by its stores, where these can't be found, has nothing to add */
+    const bool nameless = report_status != RH_OK && strcmp(report_err.text, job->err.text) == 0;
+    if (status != RH_OK && job->command != &rh_cmd_check && (opened || report_status == RH_OK) && !nameless)
         job_standing(job, report, report_status);
     if (job->json)
         answer_end(job, code, status == RH_OK ? NULL : &job->err, report);

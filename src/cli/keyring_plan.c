@@ -117,12 +117,13 @@ struct writer {
 /* `NAME = "VALUE"` on a line of its own; whatever the value holds, the reader of plans gives the same back. */
 static enum rh_status put_bytes(const struct writer *writer, int indent, const char *name, struct rh_bytes value)
 {
+    const bool text = rh_utf8_valid(value); /* else, as a password may be, a plan can hold it as numbers only */
     enum rh_status status = rh_buf_format(writer->out, writer->err, "%*s%s = \"", indent, "", name);
     for (size_t i = 0; status == RH_OK && i < value.size; i++) {
         uint8_t byte = value.data[i];
         if (byte == '"' || byte == '\\')
             status = rh_buf_format(writer->out, writer->err, "\\%c", byte);
-        else if (byte < 0x20 || byte == 0x7f || byte == '$')
+        else if (byte < 0x20 || byte == 0x7f || byte == '$' || (!text && byte > 0x7f))
             status = rh_buf_format(writer->out, writer->err, "\\x%02x", byte);
         else
             status = rh_buf_u8(writer->out, byte, writer->err);
@@ -318,6 +319,9 @@ static enum rh_status put_file(const struct writer *writer, const struct keyring
 {
     const char *path = NULL;
     enum rh_status status = need_path(writer, side, option, &path);
+    if (status == RH_OK && path[strlen(path) - 1] == '/')
+        status = rh_fail(writer->err, RH_E_USAGE, "option '--%s' takes a file, and '%s' is a folder", option,
+                         RH_SHOW(rh_bytes_text(path)));
     return status == RH_OK ? put(writer, 4, "path", path) : status;
 }
 
@@ -404,6 +408,8 @@ static enum rh_status put_lease(const struct writer *writer)
     const bool whole = lease_us % 1000000 == 0;
     if (!rh_options_given(writer->options, "lease"))
         return RH_OK;
+    if (lease_us < 2000000 || lease_us > 600 * INT64_C(1000000))
+        return rh_fail(writer->err, RH_E_USAGE, "option '--lease' is between 2s and 10m");
     return rh_buf_format(writer->out, writer->err, "    lease = \"%lld%s\"\n",
                          (long long)(whole ? lease_us / 1000000 : lease_us), whole ? "s" : "us");
 }
@@ -519,6 +525,8 @@ static enum rh_status account_name(const struct writer *writer, const char **ret
     *ret_user = rh_options_text(writer->options, "keyring-migration-user");
     if (!*ret_user && keyring_is_utility(writer->options))
         *ret_user = rh_options_text(writer->options, "user");
+    if (!*ret_user && keyring_is_utility(writer->options))
+        *ret_user = rh_options_text(writer->options, "utility-user");
     if (*ret_user)
         return RH_OK;
     enum rh_status status = rh_fail(writer->err, RH_E_USAGE, "no account is given for the running server");

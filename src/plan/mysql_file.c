@@ -115,7 +115,9 @@ static enum rh_status read_group(struct text_reader *reader, struct rh_bytes lin
     const uint8_t *end = memchr(line.data, ']', line.size);
     if (!end)
         return fail_line(reader, "a group's name ends with ']'");
-    reader->group = trim(rh_bytes(line.data + 1, (size_t)(end - line.data) - 1));
+    reader->group = rh_bytes(line.data + 1, (size_t)(end - line.data) - 1); /* MySQL keeps blanks at its beginning */
+    while (reader->group.size && is_blank(reader->group.data[reader->group.size - 1]))
+        reader->group.size--;
     if (reader->group.size == 0 || reader->group.size > GROUP_BYTES_MAX)
         return fail_line(reader, "a group's name has from 1 to 128 bytes");
     reader->in_group = true;

@@ -182,6 +182,26 @@ static enum rh_status take_from_group(struct filler *filler,
     return keep(filler, option, switched || line->has_value ? &value : NULL, place, err);
 }
 
+/* A server reads [mysqld-8.0], too, if that is its version, which nobody knows here. */
+static void
+warn_versioned(const struct filler *filler, const struct rh_mysql_group *group, const struct rh_mysql_line *line)
+{
+    const size_t size = strlen(group->name);
+    const char *switched = NULL;
+    if (!group->only || line->group.size < size + 2 || line->group.data[size] != '-' ||
+        line->group.data[size + 1] < '0' || line->group.data[size + 1] > '9' ||
+        strncasecmp((const char *)line->group.data, group->name, size) != 0)
+        return;
+    const struct name name = plain_name(line->name);
+    const char *wanted = behind(name.text, "loose-");
+    const struct rh_option *option = find_option(filler->table, renamed(group, wanted ? wanted : name.text), &switched);
+    char place[400];
+    (void)snprintf(place, sizeof place, "%s:%u", RH_SHOW(rh_bytes_text(line->path)), line->number);
+    if (option && is_listed(group->only, option->name))
+        rh_log(RH_LOG_WARN, "a group for one version of the server isn't read: give the option on the command line",
+               {"group", RH_SHOW(line->group)}, {"option", option->name}, {"place", place});
+}
+
 /* A sink of lines: those of groups that are read. */
 static enum rh_status take_line(void *user, const struct rh_mysql_line *line, struct rh_error *err)
 {
@@ -189,6 +209,8 @@ static enum rh_status take_line(void *user, const struct rh_mysql_line *line, st
     for (const struct rh_mysql_group *group = filler->groups; group->name; group++)
         if (is_group(line->group, group->name, filler->suffix))
             return take_from_group(filler, group, line, err);
+    for (const struct rh_mysql_group *group = filler->groups; group->name; group++)
+        warn_versioned(filler, group, line);
     return RH_OK;
 }
 
@@ -237,6 +259,9 @@ read_files(struct filler *filler, const char *const *files, int argc, char **arg
     const char *only = find_in_argv(argc, argv, "defaults-file");
     const char *extra = find_in_argv(argc, argv, "defaults-extra-file");
     const char *suffix = find_in_argv(argc, argv, "defaults-group-suffix");
+    if (!suffix)
+        suffix =
+            getenv("MYSQL_GROUP_SUFFIX"); /* as MySQL's programs do; NOLINT(concurrency-mt-unsafe): no threads yet */
     filler->suffix = suffix ? suffix : "";
     if (is_on_in_argv(argc, argv, "no-defaults"))
         return RH_OK;

@@ -142,6 +142,9 @@ def test_any_path_reaches_the_plan(printed):
      "'a:x' is neither HOST[:PORT] nor a socket's path"),
     (server(FILE, FILE, "--source-path=/a", "--destination-path=/b", "--keyring-migration-user=u",
             "--keyring-migration-host=h", "--keyring-migration-socket=/s"), "are two ways to one server"),
+    (server(FILE, FILE, "--source-path=/a", "--destination-path=/b/"), "takes a file, and '/b/' is a folder"),
+    (server(FILE, FILE, "--source-path=/a", "--destination-path=/b", "--keyring-migration-user=u", "--lease=1s"),
+     "option '--lease' is between 2s and 10m"),
     (["--keyring-migration-sorce=x"], "unknown option '--keyring-migration-sorce'; did you mean '--keyring-migration-source'?"),
 ])
 def test_what_is_wrong_is_said(refused, words, told):
@@ -180,6 +183,42 @@ def test_a_data_folder_of_a_file_proves_offline_only(rehome, tmp_path):
     assert 'datadir = "/d"' in rehome(*words).stdout
     assert "datadir" not in rehome(*words, "--keyring-migration-user=u").stdout
     assert 'datadir = "/e"' in rehome(*words, "--keyring-migration-user=u", "--datadir=/e").stdout
+
+
+def test_an_account_in_a_file_alone_makes_no_online_migration(rehome, tmp_path):
+    """[mysql_migrate_keyring] is read by that program only, and that one goes online by --online-migration alone."""
+    options = tmp_path / "my.cnf"
+    options.write_text("[mysql_migrate_keyring]\nuser=mover\nhost=db\nsource-path=/a\ndestination-path=/b\n")
+    utility = ["--source-keyring=component_keyring_file", "--destination-keyring=component_keyring_file"]
+    words = ["keyring-migrate", f"--defaults-file={options}", "--print-plan"]
+    assert 'mode = "offline"' in rehome(*words, *utility).stdout
+    assert 'mode = "offline"' in rehome(*words, *server(FILE, FILE)).stdout
+    said = rehome(*words, *utility, "--online-migration").stdout
+    assert 'mode = "paused"' in said and 'user = "mover"' in said and 'host = "db"' in said
+    assert 'user = "other"' in rehome(*words, *utility, "--online-migration", "--user=other").stdout
+
+
+def test_groups_of_option_files(rehome, tmp_path):
+    """As MySQL's own my_print_defaults reads them, but that nobody knows here which version's group a server reads."""
+    options = tmp_path / "my.cnf"
+    words = ["keyring-migrate", f"--defaults-file={options}", "--print-plan", *server(FILE, COMPONENT, "--destination-path=/b")]
+    options.write_text("[mysqld ] # c\nkeyring_file_data=/a\n[ mysqld]\nkeyring_file_data=/blank\n"
+                       "[mysqld-8.0]\nkeyring_file_data=/old\nport=1\n[mysqld_x]\nkeyring_file_data=/suffix\n")
+    done = rehome(*words)
+    assert 'path = "/a"' in done.stdout
+    assert done.stderr.count("a group for one version of the server isn't read") == 1
+    assert 'path = "/suffix"' in rehome(*words, "--defaults-group-suffix=_x").stdout
+    assert 'path = "/suffix"' in rehome(*words, env={"MYSQL_GROUP_SUFFIX": "_x"}).stdout
+
+
+def test_a_password_of_any_bytes(rehome, tmp_path):
+    """It goes through the plan's text, which is UTF-8."""
+    (tmp_path / "pw").write_bytes(b"caf\xe9 $\x01\"\\")
+    (tmp_path / "pw").chmod(0o600)
+    done = rehome("keyring-migrate", "--no-defaults", f"--user={os.geteuid()}", "--keyring-migration-user=u",
+                  "--keyring-migration-socket=/nonexistent/socket", f"--password-file={tmp_path}/pw", "--retry=1ms",
+                  *server(FILE, FILE, "--source-path=/a", "--destination-path=/b"))
+    assert done.returncode == 3 and "'/nonexistent/socket'" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("text, told", [

@@ -36,7 +36,7 @@ static void test_lines(void **state)
     (void)state;
     gives("", "");
     gives("# c\n; d\n\n  \t\n[g]\n", "");
-    gives("[g]\na\nb=1\n c = 2 \n[ H ] rest\nd=3", "g/a|g/b=1|g/c=2|H/d=3|");
+    gives("[g]\na\nb=1\n c = 2 \n[ H ] rest\nd=3", "g/a|g/b=1|g/c=2| H/d=3|");
     gives("[g]\r\na=1\r\n", "g/a=1|");
     gives("[g]\na=1 # c\nb # c\nc='1 # 2' # c\nd=\"#\"", "g/a=1|g/b|g/c=1 # 2|g/d=#|");
     gives("[g]\na=b=c\nb=\nc=''", "g/a=b=c|g/b=|g/c=|");
