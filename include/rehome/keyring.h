@@ -27,6 +27,26 @@ rh_keyring_key_add(struct rh_buf *buf, struct rh_bytes owner, struct rh_bytes id
 enum rh_status
 rh_keyring_key_split(struct rh_bytes key, struct rh_bytes *ret_owner, struct rh_bytes *ret_id) RH_MUST_USE;
 
+/* What a key is for, as far as its id says. Ids are MySQL's and Percona Server's; only the server's own keys, which
+ * have no owner, mean anything. */
+enum rh_keyring_use {
+    RH_KEYRING_USE_OTHER,        /* an account's, or the server's own for a purpose that isn't known */
+    RH_KEYRING_USE_INNODB,       /* INNODBKey-SERVER-N: master key of tablespaces, redo and undo logs */
+    RH_KEYRING_USE_BINLOG,       /* MySQLReplicationKey_UUID_N: master key of binary and relay logs */
+    RH_KEYRING_USE_BINLOG_STATE, /* MySQLReplicationKey_UUID, and with _new, _old, _last_purged: a number, no key */
+    RH_KEYRING_USE_PERCONA,      /* percona_NAME:N: Percona Server's binary log, redo log, tablespaces */
+};
+struct rh_keyring_meaning {
+    enum rh_keyring_use use;
+    struct rh_bytes server; /* borrowed from the id. A UUID; INNODB of 5.7.11: a server's number; PERCONA: NAME */
+    uint64_t number;        /* N */
+};
+struct rh_keyring_meaning rh_keyring_meaning(struct rh_bytes owner, struct rh_bytes id);
+/* Whether that is a server's UUID as MySQL writes it. */
+bool rh_keyring_is_uuid(struct rh_bytes text);
+/* Order of ids for people: as their bytes, but a number at the end counts by its value. 0 only for equal ones. */
+int rh_keyring_id_order(struct rh_bytes a, struct rh_bytes b);
+
 /* A record's key for people: 'ID' of 'OWNER', or 'ID' for the server's own; made safe as rh_show does. */
 struct rh_key_shown {
     char text[700];

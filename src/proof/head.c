@@ -5,6 +5,8 @@
  */
 #include "internal.h"
 
+#include <rehome/keyring.h>
+
 #include <stdio.h>
 
 enum {
@@ -37,19 +39,6 @@ static uint32_t u32_at(struct rh_bytes bytes, size_t at)
     return u16_at(bytes, at) << 16 | u16_at(bytes, at + 2);
 }
 
-/* A server's UUID is text. */
-static bool is_uuid(struct rh_bytes bytes)
-{
-    for (size_t i = 0; i < bytes.size; i++) {
-        const uint8_t c = bytes.data[i];
-        const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-        const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        if (dash ? c != '-' : !hex)
-            return false;
-    }
-    return bytes.size == UUID_BYTES;
-}
-
 /* The version that the first three bytes name, 0 for none. */
 static int info_version(struct rh_bytes magic)
 {
@@ -73,7 +62,7 @@ enum rh_status proof_info_parse(struct rh_bytes bytes, struct proof_info *ret_in
         if (info.version > 1) {
             const struct rh_bytes uuid = rh_cursor_take(&cur, UUID_BYTES);
             /* a server without a UUID yet writes the fixed key's number and any text */
-            if (cur.bad || (info.master && !is_uuid(uuid)))
+            if (cur.bad || (info.master && !rh_keyring_is_uuid(uuid)))
                 return RH_E_CORRUPT;
             memcpy(info.uuid, uuid.data, UUID_BYTES);
         }
