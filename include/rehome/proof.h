@@ -28,6 +28,7 @@ enum rh_proof_result {
 struct rh_proof_item {
     enum rh_proof_kind kind;
     enum rh_proof_result result;
+    bool undo;          /* a tablespace of undo logs, by its name */
     const char *name;   /* below the data folder: "shop/orders" for a tablespace, "binlog.000007" for a log */
     const char *path;   /* of the file */
     const char *key_id; /* of the key that it needs, "" for none */

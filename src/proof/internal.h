@@ -69,6 +69,7 @@ void proof_keys_done(struct proof_keys *keys);
 /* --- judge.c: one file, as soon as it is open --- */
 struct proof_file {
     const char *name, *path; /* as in rh_proof_item */
+    bool undo;
     int fd;
 };
 /* What a file is, and whether the keyring opens it; hands it to args->found. A file that is nothing of ours is passed

@@ -36,6 +36,7 @@ static enum rh_status tell(struct proof_run *run,
     const struct rh_proof_item item = {
         .kind = kind,
         .result = result,
+        .undo = file->undo,
         .name = file->name,
         .path = file->path,
         .key_id = key_id,

@@ -43,10 +43,14 @@ static bool is_numbered(const char *name, const char *word)
 }
 
 /* Undo tablespaces have an ending only where somebody gave them one. */
+static bool is_undo(const char *name)
+{
+    return ends_with(name, ".ibu") || is_numbered(name, "undo_") || is_numbered(name, "undo");
+}
+
 static bool is_tablespace(const char *name)
 {
-    return ends_with(name, ".ibd") || ends_with(name, ".ibu") || is_numbered(name, "ibdata") ||
-           is_numbered(name, "undo_") || is_numbered(name, "undo");
+    return ends_with(name, ".ibd") || is_numbered(name, "ibdata") || is_undo(name);
 }
 
 /* Redo logs lie in a folder of their own since 8.0.30; those with _tmp at their end are spare and hold nothing. */
@@ -83,7 +87,8 @@ static enum rh_status name_it(struct walk *walk, struct rh_error *err)
 /* One file that is open, in the folder of that name. */
 static enum rh_status walk_file(struct walk *walk, int fd, const char *name, const char *folder, struct rh_error *err)
 {
-    const struct proof_file file = {.name = rh_buf_cstr(&walk->name), .path = rh_buf_cstr(&walk->path), .fd = fd};
+    const struct proof_file file = {
+        .name = rh_buf_cstr(&walk->name), .path = rh_buf_cstr(&walk->path), .undo = is_undo(name), .fd = fd};
     note_server(walk, name, fd);
     if (is_tablespace(name))
         return proof_judge_tablespace(walk->run, &file, err);
@@ -104,6 +109,7 @@ walk_refused(struct walk *walk, const char *name, const char *folder, int why, s
                 : is_redo(name, folder) ? RH_PROOF_REDO
                                         : RH_PROOF_BINLOG,
         .result = RH_PROOF_UNREADABLE,
+        .undo = is_undo(name),
         .name = rh_buf_cstr(&walk->name),
         .path = rh_buf_cstr(&walk->path),
         .key_id = "",

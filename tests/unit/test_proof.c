@@ -28,7 +28,7 @@ struct seen {
     const char *hidden, *changed, *cut; /* ids that the keyring lacks, holds otherwise, holds too short */
     const char *synthetic;              /* the id under which `master` is held */
     char lines[4096];                   /* "NAME RESULT KEY\n" of each file that isn't plain and isn't opened */
-    unsigned opened, plain, tablespaces, redo, binlogs, asked;
+    unsigned opened, plain, tablespaces, undo, redo, binlogs, asked;
 };
 
 static int hex_of(char c)
@@ -95,6 +95,7 @@ static enum rh_status note(void *user, const struct rh_proof_item *item, struct 
     seen->opened += item->result == RH_PROOF_OPENS;
     seen->plain += item->result == RH_PROOF_PLAIN;
     seen->tablespaces += item->kind == RH_PROOF_TABLESPACE;
+    seen->undo += item->undo;
     seen->redo += item->kind == RH_PROOF_REDO;
     seen->binlogs += item->kind == RH_PROOF_BINLOG;
     assert_true(strstr(item->path, item->name));
@@ -131,6 +132,7 @@ static void real_files_open(void **state)
     assert_ok(run(RH_TEST_DATA "/mysql-data/data//", &seen, &counts), &err);
     assert_string_equal(seen.lines, "");
     assert_int_equal(seen.tablespaces, 8);
+    assert_int_equal(seen.undo, 2);
     assert_int_equal(seen.redo, 1); /* the spare one isn't looked at */
     assert_int_equal(seen.binlogs, 2);
     assert_int_equal(seen.plain, 2);
