@@ -24,7 +24,7 @@ enum rh_option_type {
 enum {
     RH_OPT_REQUIRED = 1 << 0,
     RH_OPT_HIDDEN = 1 << 1,     /* not in help; still documented in the man page's own section */
-    RH_OPT_POSITIONAL = 1 << 2, /* command lines: taken by place, not by name */
+    RH_OPT_POSITIONAL = 1 << 2, /* command lines: taken by place, not by name; with MANY, all that are left */
     RH_OPT_MANY = 1 << 3,       /* TEXT, PATH: may be given several times; a plan takes a list, too */
 };
 

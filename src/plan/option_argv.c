@@ -50,7 +50,7 @@ static enum rh_status read_positional(struct argv_reader *reader, char *value, s
         option++;
     if (!option->name)
         return rh_fail(err, RH_E_USAGE, "unexpected argument '%s'", RH_SHOW(rh_bytes_text(value)));
-    reader->next_positional = option + 1;
+    reader->next_positional = option->flags & RH_OPT_MANY ? option : option + 1;
     return set_from_argv(reader, option, value, err);
 }
 

@@ -336,6 +336,34 @@ static void test_argv(void **state)
     }
 }
 
+/* One that takes all that are left, behind one that takes its own. */
+static void test_argv_rest(void **state)
+{
+    (void)state;
+    static const struct rh_option rest[] = {
+        {.name = "ID",                                  .type = RH_OPT_TEXT, .flags = RH_OPT_POSITIONAL | RH_OPT_REQUIRED, .help = "an id"},
+        {.name = "WORDS",
+         .type = RH_OPT_TEXT,
+         .flags = RH_OPT_POSITIONAL | RH_OPT_MANY | RH_OPT_REQUIRED,
+         .help = "the rest"},
+        {.name = "json",                                             .type = RH_OPT_BOOL, .help = "machine-readable output"},
+        {0                          },
+    };
+    char words[][8] = {"x", "i", "one", "--json", "a=b", "--", "--last"};
+    char *argv[] = {words[0], words[1], words[2], words[3], words[4], words[5], words[6], NULL};
+    struct rh_options *options = NULL;
+    struct rh_error err = {0};
+    assert_int_equal(rh_options_from_argv(rest, 7, argv, &options, &err), RH_OK);
+    assert_string_equal(rh_options_text(options, "ID"), "i");
+    assert_int_equal(rh_options_count(options, "WORDS"), 3);
+    assert_string_equal(rh_options_text_at(options, "WORDS", 0), "one");
+    assert_string_equal(rh_options_text_at(options, "WORDS", 1), "a=b");
+    assert_string_equal(rh_options_text_at(options, "WORDS", 2), "--last");
+    rh_options_free(options);
+    assert_int_equal(rh_options_from_argv(rest, 2, argv, &options, &err), RH_E_USAGE);
+    assert_non_null(strstr(err.text, "WORDS"));
+}
+
 static void test_argv_dashes(void **state)
 {
     (void)state;
@@ -456,8 +484,9 @@ int main(void)
         cmocka_unit_test_setup(test_twice, set_up),       cmocka_unit_test_setup(test_blocks, set_up),
         cmocka_unit_test_setup(test_environment, set_up), cmocka_unit_test_setup(test_required, set_up),
         cmocka_unit_test_setup(test_argv, set_up),        cmocka_unit_test_setup(test_argv_dashes, set_up),
-        cmocka_unit_test_setup(test_argv_bad, set_up),    cmocka_unit_test_setup(test_argv_secret, set_up),
-        cmocka_unit_test_setup(test_help, set_up),        cmocka_unit_test_setup(test_many, set_up),
+        cmocka_unit_test_setup(test_argv_rest, set_up),   cmocka_unit_test_setup(test_argv_bad, set_up),
+        cmocka_unit_test_setup(test_argv_secret, set_up), cmocka_unit_test_setup(test_help, set_up),
+        cmocka_unit_test_setup(test_many, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
