@@ -121,6 +121,8 @@ struct rh_seal_info { /* what anybody can read; nothing of it is proven without 
     bool has_frame, first_is_last;
     uint32_t first_frame_bytes;
 };
+/* Whether a file that begins so is a sealed one. */
+bool rh_seal_begins(struct rh_bytes head);
 /* Reads the header, and the first frame's head, of a seekable file from its start. RH_E_CORRUPT: not one. */
 enum rh_status rh_seal_look(int fd, struct rh_seal_info *ret_info, struct rh_error *err) RH_MUST_USE;
 /* A header for the same file and file key, wrapped by new_provider, is appended to ret_header; *ret_old_bytes is the

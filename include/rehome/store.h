@@ -66,8 +66,11 @@ struct rh_facts {
     /* The name under which the same store is found again, also before it exists and after a reboot; empty: its identity
      * is that. Journals without a plan are named after it. */
     char place[320];
-    char tls[160];         /* "TLSv1.3 TLS_AES_256_GCM_SHA384, peer verified"; "none"; "local" */
-    char live_owner[256];  /* who else is at work on it, in words; empty: nobody can be seen */
+    char tls[160];        /* "TLSv1.3 TLS_AES_256_GCM_SHA384, peer verified"; "none"; "local" */
+    char live_owner[256]; /* who else is at work on it, in words; empty: nobody can be seen */
+    /* What was left beside it by a writer that was killed, and what whoever uses the store makes of that; or empty. */
+    char leftover[400];
+    bool leftover_harms;   /* that would destroy what the store holds */
     char owner_blind[160]; /* why an owner might not be seen ("a Vault without HA holds no lock"), or empty */
     enum rh_yes encrypted_at_rest, writable, exists; /* exists: the container (folder, table) is there */
     bool one_pass; /* a pipe: read or written once, from start to end; a destination can't be read back */
@@ -257,6 +260,8 @@ struct rh_store_args {
     const char *spool_dir;
 };
 
+enum { RH_HEAD_BYTES = 32 }; /* too few to hold a key */
+
 /* One thing that a server has to be told so as to use a store, for people. */
 struct rh_setting {
     const char *where; /* "my.cnf, group [mysqld]" */
@@ -298,6 +303,9 @@ struct rh_driver {
     const struct rh_whole_ops *whole; /* RH_COMMIT_WHOLE, else NULL */
     /* Calls `add` with what makes a server use this store, without a look at any. Optional. */
     enum rh_status (*settings)(const struct rh_store *store, rh_setting_add *add, void *user, struct rh_error *err);
+    /* Whether a file whose first bytes are these (RH_HEAD_BYTES, or all there are) is such a store, for who names a
+     * file and no driver. Optional. */
+    bool (*recognises)(struct rh_bytes head);
 };
 
 /* --- src/stores/registry.c --- */

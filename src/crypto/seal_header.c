@@ -10,6 +10,11 @@ enum { VERSION = 1, PURPOSE_MOST = 64 };
 enum { AT_ID = 16, AT_COMMITMENT = 32, AT_BINDING = 64, AT_PURPOSE = 96 };
 static const uint8_t magic[8] = {'R', 'H', 'S', 'E', 'A', 'L', '\r', '\n'};
 
+bool rh_seal_begins(struct rh_bytes head)
+{
+    return rh_bytes_starts(head, rh_bytes(magic, sizeof magic));
+}
+
 /* What follows from a file key, its id and the binding. */
 struct derived {
     uint8_t commitment[RH_SEAL_KEY_BYTES], binding_tag[RH_SEAL_KEY_BYTES], frame_key[RH_SEAL_KEY_BYTES];

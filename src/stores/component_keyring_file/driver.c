@@ -101,5 +101,6 @@ const struct rh_driver rh_driver_component_keyring_file = {
     .options = options,
     .open = component_open,
     .settings = component_settings,
+    .recognises = component_keyring_begins,
     KEYRING_DRIVER,
 };

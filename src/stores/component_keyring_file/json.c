@@ -395,6 +395,19 @@ static enum rh_status read_elements(struct json *json, struct file *file)
     return take(json, ']') ? RH_OK : bad(json, "no comma or bracket where one belongs");
 }
 
+bool component_keyring_begins(struct rh_bytes head)
+{
+    static const char *const members[] = {"\"version\"", "\"elements\""};
+    struct json json = {.start = head.data, .at = head.data, .end = head.data + head.size};
+    if (!take(&json, '{'))
+        return false;
+    skip_blanks(&json);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        if (rh_bytes_starts(rh_bytes(json.at, (size_t)(json.end - json.at)), rh_bytes_text(members[i])))
+            return true;
+    return false;
+}
+
 /* One member of the file. The version's value is looked at by nobody, but it is a string. */
 static enum rh_status read_file_member(struct json *json, struct rh_bytes name, void *user)
 {

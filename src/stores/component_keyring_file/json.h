@@ -6,5 +6,7 @@
 #include "keyring.h"
 
 extern const struct keyring_format component_keyring_format;
+/* Whether a file that begins so is such an object. */
+bool component_keyring_begins(struct rh_bytes head);
 
 #endif

@@ -177,6 +177,7 @@ struct keyring_view {
     uint8_t hash[KEYRING_HASH]; /* SHA-256 of the bytes that speak; never leaves the process but under a key */
     enum keyring_speaks speaks; /* which file these keys come from; nobody: there is no keystore */
     bool backup_there;          /* a .backup, whether it speaks or not */
+    bool backup_cut;            /* it is no keystore */
     struct keyring_tag tag;
     int64_t read_ns; /* UTC, before it was read */
 };

@@ -110,6 +110,24 @@ enum rh_status keyring_locate(struct rh_ctx *ctx, struct rh_store *base, struct 
     return rh_buf_text(ret_place, facts.place, ctx->err);
 }
 
+/* What a server that starts now makes of a .backup (docs/formats/keyring.md). */
+static void tell_leftover(const struct keyring_store *store, const struct keyring_view *view, struct rh_facts *facts)
+{
+    const bool forward = store->format->backup == KEYRING_BACKUP_NEW;
+    const bool speaks = view->speaks == KEYRING_BACKUP;
+    char name[100];
+    if (!view->backup_there)
+        return;
+    facts->leftover_harms = view->backup_cut && forward;
+    snprintf(facts->leftover, sizeof facts->leftover, "'%s' was left by a server that was killed while it wrote%s: %s",
+             rh_show(rh_bytes_text(store->place.backup), name, sizeof name), view->backup_cut ? ", and is cut" : "",
+             facts->leftover_harms
+                 ? "one that starts now copies it over the keystore all the same and can't load its keyring"
+             : !speaks ? "one that starts now removes it and keeps the keystore as it is"
+             : forward ? "one that starts now goes on to its keys, which count here, too"
+                       : "one that starts now goes back to its keys, which count here, too");
+}
+
 enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct rh_facts *ret_facts)
 {
     struct keyring_store *store = keyring_store_of(base);
@@ -130,6 +148,7 @@ enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct
     if (view->shape.version)
         snprintf(facts.version, sizeof facts.version, "%d.0", view->shape.version);
     facts.exists = view->speaks == KEYRING_NOBODY ? RH_NO : RH_YES;
+    tell_leftover(store, view, &facts);
     keyring_view_drop(view);
     if (fstat(place->folder, &folder) != 0)
         return rh_fail_errno(ctx->err, errno, "looking at the folder of '%s'", KEYRING_SHOW_PATH(store));

@@ -212,7 +212,8 @@ static enum rh_status read_backup(struct keyring_store *store, struct keyring_vi
             *err = why;
         return status;
     }
-    if (rh_failed(status)) /* cut while it was written: the file is what counts, whatever a server would do */
+    view->backup_cut = rh_failed(status);
+    if (view->backup_cut) /* cut while it was written: the file is what counts, whatever a server would do */
         rh_log(RH_LOG_INFO, "a .backup that was cut while it was written is passed over", {"error", why.text});
     return RH_NOT_FOUND;
 }
@@ -233,7 +234,8 @@ static enum rh_status read_file(struct keyring_store *store, struct keyring_view
         return status;
     view->speaks = KEYRING_FILE;
     const struct keyring_view *known = store->view;
-    if (known && (known->speaks != KEYRING_FILE || known->backup_there != view->backup_there))
+    if (known && (known->speaks != KEYRING_FILE || known->backup_there != view->backup_there ||
+                  known->backup_cut != view->backup_cut))
         known = NULL;
     return fill(store, fd, store->place.name, view, known, NULL, err);
 }

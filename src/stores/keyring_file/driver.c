@@ -58,5 +58,6 @@ const struct rh_driver rh_driver_keyring_file = {
     .options = options,
     .open = plugin_open,
     .settings = plugin_settings,
+    .recognises = plugin_begins,
     KEYRING_DRIVER,
 };

@@ -251,6 +251,11 @@ static enum rh_status plugin_parse(const struct keyring_store *store,
     return status;
 }
 
+bool plugin_begins(struct rh_bytes head)
+{
+    return rh_bytes_starts(head, rh_bytes_text(TAG_WORDS));
+}
+
 /* The server looks at the structure of a .backup alone, not at its digest. */
 static bool plugin_backup_taken(struct rh_bytes content)
 {

@@ -6,6 +6,8 @@
 #include "keyring.h"
 
 extern const struct keyring_format plugin_format;
+/* Whether a file that begins so is one. */
+bool plugin_begins(struct rh_bytes head);
 
 /* keyring_shape.architecture */
 enum plugin_architecture { PLUGIN_LE64, PLUGIN_LE32, PLUGIN_BE64, PLUGIN_BE32, PLUGIN_ARCHITECTURES };

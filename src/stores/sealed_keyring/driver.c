@@ -207,5 +207,6 @@ const struct rh_driver rh_driver_sealed_keyring = {
     .summary = "a keyring in a sealed archive",
     .options = options,
     .open = sealed_open,
+    .recognises = rh_seal_begins,
     KEYRING_DRIVER,
 };
