@@ -28,11 +28,14 @@ extern const struct rh_command *const rh_commands[];
 /* The command that the first one or two words name; *ret_words says how many. NULL when there is none. */
 const struct rh_command *rh_command_find(int argc, char **argv, int *ret_words);
 const char *rh_command_nearest(const char *word);
+/* Whether this is the first word of commands with two ("seal"). */
+bool rh_command_group(const char *word);
 bool rh_option_in(const struct rh_options *options, const char *name);
 
 extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_status, rh_cmd_verify, rh_cmd_rollback, rh_cmd_recover,
-    rh_cmd_finish, rh_cmd_report, rh_cmd_operator_migrate, rh_cmd_keyring_migrate, rh_cmd_seal_inspect,
-    rh_cmd_seal_rewrap, rh_cmd_completion, rh_cmd_version, rh_cmd_help;
+    rh_cmd_finish, rh_cmd_report, rh_cmd_operator_migrate, rh_cmd_keyring_migrate, rh_cmd_keyring_list,
+    rh_cmd_keyring_show, rh_cmd_keyring_check, rh_cmd_seal_inspect, rh_cmd_seal_rewrap, rh_cmd_completion,
+    rh_cmd_version, rh_cmd_help;
 
 /* Pieces that option tables share. */
 #define RH_OPTION_STATE_DIR                                                                                            \
@@ -129,6 +132,8 @@ struct rh_findings {
 void rh_findings_add(void *user, const struct rh_finding *finding);
 /* Prints what is still held back (the table) and frees. */
 void rh_findings_end(struct rh_findings *findings);
+/* A member of a JSON object: bytes as text, or, where they aren't, in hexadecimal under another name. */
+void rh_json_bytes(json_t *object, const char *name, const char *hex_name, struct rh_bytes bytes);
 
 /* --- view.c: the report's JSON for people --- */
 /* The report of a plan; NULL when nothing was run yet (err untouched) or on failure (*ret_status tells). */
@@ -182,6 +187,8 @@ void rh_job_close(struct rh_job *job);
 void rh_job_usage(const struct rh_command *command, const struct rh_error *err);
 /* Prints an error (as JSON too where asked for) and gives its exit code. */
 enum rh_exit rh_job_fail(const struct rh_job *job, const struct rh_error *err);
+/* {"status": "denied", "text": ..., "hint": ...} */
+json_t *rh_error_json(const struct rh_error *err);
 const char *rh_exit_name(enum rh_exit code);
 const char *rh_exit_summary(enum rh_exit code);
 

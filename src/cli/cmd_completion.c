@@ -25,7 +25,7 @@ static bool is_named(const struct rh_option *option)
 }
 
 /* What may follow an option, or stand at a place. */
-enum kind { KIND_NOTHING, KIND_ANY, KIND_FILE, KIND_FOLDER, KIND_WORDS, KIND_TOPIC };
+enum kind { KIND_NOTHING, KIND_ANY, KIND_FILE, KIND_FOLDER, KIND_WORDS, KIND_TOPIC, KIND_KEYSTORE };
 
 static enum kind kind_of(const struct rh_option *option)
 {
@@ -33,18 +33,21 @@ static enum kind kind_of(const struct rh_option *option)
         return KIND_NOTHING;
     if (option->choices)
         return KIND_WORDS;
+    if (option->flags & RH_OPT_POSITIONAL && strcmp(option->name, "keystore") == 0)
+        return KIND_KEYSTORE;
     if (option->type == RH_OPT_PATH)
         return option->value_name && strcmp(option->value_name, "DIR") == 0 ? KIND_FOLDER : KIND_FILE;
     return strcmp(option->name, "topic") == 0 ? KIND_TOPIC : KIND_ANY;
 }
 
-/* The first option that is taken by place; NULL without one. */
+/* The option that is taken by place: the one that takes all that are left, else the first; NULL without one. */
 static const struct rh_option *positional(const struct rh_command *command)
 {
+    const struct rh_option *first = NULL;
     for (const struct rh_option *option = command->options; option->name; option++)
-        if (option->flags & RH_OPT_POSITIONAL)
-            return option;
-    return NULL;
+        if (option->flags & RH_OPT_POSITIONAL && (!first || option->flags & RH_OPT_MANY))
+            first = option;
+    return first;
 }
 
 /* The size of the first word of a command's name. */
@@ -98,11 +101,26 @@ static void put_topics(const char *before)
     printf("%sstores%splan%sseal%smove", before, before, before, before);
 }
 
+/* The stores that are keyrings, divided by blanks. */
+static void put_keystores(void)
+{
+    const char *before = "";
+    for (size_t i = 0; rh_drivers()[i]; i++)
+        if (rh_drivers()[i]->model == RH_MODEL_KEYRING) {
+            printf("%s%s", before, rh_drivers()[i]->name);
+            before = " ";
+        }
+}
+
 /* The words of a choice or of the topics, divided by blanks. */
 static void put_words(const struct rh_option *option)
 {
     if (kind_of(option) == KIND_TOPIC) {
         put_topics(" ");
+        return;
+    }
+    if (kind_of(option) == KIND_KEYSTORE) {
+        put_keystores();
         return;
     }
     for (size_t i = 0; option->choices[i]; i++)
@@ -136,6 +154,11 @@ static void bash_value(const struct rh_option *option)
     case KIND_WORDS:
     case KIND_TOPIC:
         fputs("words '", stdout);
+        put_words(option);
+        putchar('\'');
+        break;
+    case KIND_KEYSTORE:
+        fputs("words_and_files '", stdout);
         put_words(option);
         putchar('\'');
         break;
@@ -181,6 +204,10 @@ static void bash_script(void)
          "_rehome_files() {\n"
          "    compopt -o filenames 2> /dev/null\n"
          "    mapfile -t COMPREPLY < <(compgen \"$1\" -- \"$cur\")\n"
+         "}\n"
+         "_rehome_words_and_files() {\n"
+         "    compopt -o filenames 2> /dev/null\n"
+         "    mapfile -t COMPREPLY < <(compgen -W \"$1\" -f -- \"$cur\")\n"
          "}\n"
          "_rehome() {\n"
          "    local cur=${COMP_WORDS[COMP_CWORD]} prev='' command='' word i\n"
@@ -238,6 +265,11 @@ static void zsh_value(const struct rh_option *option)
         put_words(option);
         putchar(')');
         break;
+    case KIND_KEYSTORE:
+        fputs(":{_alternative \"stores:store:(", stdout);
+        put_words(option);
+        fputs(")\" \"files:file:_files\"}", stdout);
+        break;
     case KIND_NOTHING:
     case KIND_ANY:
         fputs(": ", stdout);
@@ -269,7 +301,7 @@ static void zsh_command(const struct rh_command *command)
         if (is_named(option))
             zsh_option(option);
     if (positional(command)) {
-        fputs(" \\\n            '1", stdout);
+        printf(" \\\n            '%s", positional(command)->flags & RH_OPT_MANY ? "*" : "1");
         zsh_value(positional(command));
         putchar('\'');
     }
@@ -345,6 +377,7 @@ static void fish_value(const struct rh_option *option)
         putchar('\'');
         break;
     case KIND_NOTHING:
+    case KIND_KEYSTORE: /* stands at a place */
         break;
     case KIND_ANY:
         fputs(" -x", stdout);
@@ -375,7 +408,7 @@ static void fish_command(const struct rh_command *command)
         puts(" -F");
         return;
     }
-    fputs(" -a '", stdout);
+    fputs(kind_of(place) == KIND_KEYSTORE ? " -F -a '" : " -a '", stdout);
     put_words(place);
     puts("'");
 }

@@ -129,6 +129,27 @@ static enum rh_status command_print(const struct rh_command *command, struct rh_
     return table_print(command->options, true, err);
 }
 
+/* The commands that begin with a word; of a single one its whole help. */
+static enum rh_status group_print(const char *word, struct rh_error *err)
+{
+    const struct rh_command *only = NULL;
+    const size_t size = strlen(word);
+    size_t count = 0;
+    for (size_t i = 0; rh_commands[i]; i++)
+        if (strncmp(rh_commands[i]->name, word, size) == 0 && rh_commands[i]->name[size] == ' ') {
+            only = rh_commands[i];
+            count++;
+        }
+    if (count == 1)
+        return command_print(only, err);
+    printf("usage: rehome %s COMMAND [OPTIONS] ...\n\ncommands:\n", word);
+    for (size_t i = 0; rh_commands[i]; i++) /* keyring-migrate is a neighbour of keyring list */
+        if (strncmp(rh_commands[i]->name, word, size) == 0 && strchr(" -", rh_commands[i]->name[size]))
+            printf("  %-18s %s\n", rh_commands[i]->name, rh_commands[i]->summary);
+    printf("\nmore: rehome help %s COMMAND\n", word);
+    return RH_OK;
+}
+
 /* Name, aliases and options of one store. */
 static enum rh_status store_print(const struct rh_driver *driver, struct rh_error *err)
 {
@@ -142,11 +163,14 @@ static enum rh_status store_print(const struct rh_driver *driver, struct rh_erro
 /* Every store in a line, and every fence. */
 static void stores_print(void)
 {
+    size_t width = 0;
     for (const struct rh_driver *const *driver = rh_drivers(); *driver; driver++)
-        printf("%-10s %s\n", (*driver)->name, (*driver)->summary);
+        width = strlen((*driver)->name) > width ? strlen((*driver)->name) : width;
+    for (const struct rh_driver *const *driver = rh_drivers(); *driver; driver++)
+        printf("%-*s  %s\n", (int)width, (*driver)->name, (*driver)->summary);
     puts("\nfences, for mode \"paused\":");
     for (const struct rh_fence_driver *const *fence = rh_fence_drivers(); *fence; fence++)
-        printf("%-10s %s\n", (*fence)->name, (*fence)->summary);
+        printf("%-*s  %s\n", (int)width, (*fence)->name, (*fence)->summary);
     puts("\nrehome help STORE prints a store's options, rehome help FENCE a fence's");
 }
 
@@ -182,19 +206,21 @@ static enum rh_status topic_print(const char *topic, const char *subtopic, struc
     snprintf(copies[0], sizeof copies[0], "%s", topic);
     snprintf(copies[1], sizeof copies[1], "%s", subtopic ? subtopic : "");
     const struct rh_command *command = rh_command_find(words, (char *[]){copies[0], copies[1]}, &used);
-    if (!command && strcmp(topic, "operator") == 0)
-        command = &rh_cmd_operator_migrate;
     if (command)
         return command_print(command, err);
     if (strcmp(topic, "stores") == 0) {
         stores_print();
         return RH_OK;
     }
-    for (const char *const *block = blocks; *block; block++)
+    const bool group = rh_command_group(topic);
+    enum rh_status status = group ? group_print(topic, err) : RH_OK;
+    for (const char *const *block = blocks; status == RH_OK && *block; block++)
         if (strcmp(topic, *block) == 0) {
-            printf("the %s block of a plan:\n\n", topic);
+            printf("%sthe %s block of a plan:\n\n", group ? "\n" : "", topic);
             return table_print(rh_plan_table(topic), false, err);
         }
+    if (group)
+        return status;
     const struct rh_fence_driver *fence = rh_fence_driver_find(topic);
     if (fence)
         return fence_print(fence, err);

@@ -14,6 +14,9 @@ const struct rh_command *const rh_commands[] = {
     &rh_cmd_report,
     &rh_cmd_operator_migrate,
     &rh_cmd_keyring_migrate,
+    &rh_cmd_keyring_list,
+    &rh_cmd_keyring_show,
+    &rh_cmd_keyring_check,
     &rh_cmd_seal_inspect,
     &rh_cmd_seal_rewrap,
     &rh_cmd_completion,
@@ -60,6 +63,15 @@ const char *rh_command_nearest(const char *word)
     for (size_t i = 0; rh_commands[i]; i++)
         names[i] = rh_commands[i]->name;
     return rh_nearest(word, names);
+}
+
+bool rh_command_group(const char *word)
+{
+    const size_t size = strlen(word);
+    for (size_t i = 0; rh_commands[i]; i++)
+        if (strncmp(rh_commands[i]->name, word, size) == 0 && rh_commands[i]->name[size] == ' ')
+            return true;
+    return false;
 }
 
 bool rh_option_in(const struct rh_options *options, const char *name)

@@ -168,8 +168,7 @@ static void finding_print(struct rh_findings *findings, FILE *out, const struct 
         fix_keep(findings, out, hint);
 }
 
-/* Bytes as text, or, where they aren't, in hexadecimal under another name. */
-static void put_bytes(json_t *object, const char *name, const char *hex_name, struct rh_bytes bytes)
+void rh_json_bytes(json_t *object, const char *name, const char *hex_name, struct rh_bytes bytes)
 {
     json_t *text =
         bytes.size && memchr(bytes.data, 0, bytes.size) ? NULL : json_stringn((const char *)bytes.data, bytes.size);
@@ -197,10 +196,10 @@ static void finding_json(struct rh_findings *findings, const struct rh_finding *
     struct rh_bytes owner, id;
     if (finding->key.size && finding->model == RH_MODEL_KEYRING &&
         rh_keyring_key_split(finding->key, &owner, &id) == RH_OK) {
-        put_bytes(object, "owner", "owner_hex", owner);
-        put_bytes(object, "key", "key_hex", id);
+        rh_json_bytes(object, "owner", "owner_hex", owner);
+        rh_json_bytes(object, "key", "key_hex", id);
     } else if (finding->key.size)
-        put_bytes(object, "key", "key_hex", finding->key);
+        rh_json_bytes(object, "key", "key_hex", finding->key);
     json_object_set_new(object, "text", json_string(finding->text ? finding->text : ""));
     if (finding->hint && finding->hint[0])
         json_object_set_new(object, "hint", json_string(finding->hint));

@@ -30,8 +30,7 @@ const char *rh_exit_summary(enum rh_exit code)
     return exits[code].summary;
 }
 
-/* {"status": "denied", "text": ..., "hint": ...} */
-static json_t *error_json(const struct rh_error *err)
+json_t *rh_error_json(const struct rh_error *err)
 {
     json_t *object = json_object();
     json_object_set_new(object, "status", json_string(rh_status_name(err->status)));
@@ -52,7 +51,7 @@ static void answer_end(const struct rh_job *job, enum rh_exit code, const struct
     json_object_set_new(tail, "elapsed_ms", json_integer((rh_clock_us() - job->started_us) / 1000));
     json_object_set_new(tail, "exit", json_integer(code));
     json_object_set_new(tail, "exit_name", json_string(rh_exit_name(code)));
-    json_object_set_new(tail, "error", err ? error_json(err) : json_null());
+    json_object_set_new(tail, "error", err ? rh_error_json(err) : json_null());
     json_object_set(tail, "report", report ? report : json_null());
     char *text = json_dumps(tail, JSON_INDENT(2) | JSON_ENSURE_ASCII);
     /* the array was streamed, so its object is put together by hand: text + 1 leaves out the opening brace */

@@ -111,15 +111,20 @@ static void words_normalise(char **argv)
         argv[1] = help;
 }
 
-/* One precise line that names the help. */
-static enum rh_exit unknown_command(const char *word)
+/* One precise line that names the help; `second` is the word behind it, or NULL. */
+static enum rh_exit unknown_command(const char *word, const char *second)
 {
-    const char *near = rh_command_nearest(word);
-    rh_talk("rehome: unknown command '%s'", RH_SHOW(rh_bytes_text(word)));
-    if (strcmp(word, "operator") == 0 || strcmp(word, "migrate") == 0)
+    char whole[128];
+    const bool group = rh_command_group(word);
+    snprintf(whole, sizeof whole, "%s%s%s", word, group && second ? " " : "", group && second ? second : "");
+    const char *near = rh_command_nearest(whole);
+    rh_talk("rehome: unknown command '%s'", RH_SHOW(rh_bytes_text(whole)));
+    if (strcmp(word, "migrate") == 0)
         near = "operator migrate";
-    if (strcmp(word, "seal") == 0)
-        near = "seal inspect' or 'seal rewrap";
+    if (group && !near) {
+        rh_talk("  fix: 'rehome help %s' lists what there is", word);
+        return RH_EXIT_USAGE;
+    }
     if (near)
         rh_talk("  fix: did you mean '%s'? 'rehome help' lists the commands", near);
     else
@@ -139,10 +144,10 @@ static enum rh_exit dispatch(int argc, char **argv)
     }
     words_normalise(argv);
     const struct rh_command *command = rh_command_find(argc - 1, argv + 1, &words);
-    if (!command && strcmp(argv[1], "operator") == 0 && (argc == 2 || help_wanted(command, argc, argv)))
+    if (!command && rh_command_group(argv[1]) && (argc == 2 || help_wanted(command, argc - 1, argv + 1)))
         return command_run(&rh_cmd_help, 2, (char *[]){help_word, argv[1], NULL});
     if (!command)
-        return unknown_command(argv[1]);
+        return unknown_command(argv[1], argc > 2 ? argv[2] : NULL);
     if (command != &rh_cmd_help && help_wanted(command, argc, argv)) {
         char first[64], second[64];
         int split = (int)strcspn(command->name, " ");

@@ -180,6 +180,9 @@ static inline void side_session_close(struct rh_session *session)
     if (session)
         session->store->driver->session_close(session);
 }
+/* The bytes of one key of a keyring (inventory.c). RH_NOT_FOUND. */
+enum rh_status
+keyring_get_secret(struct rh_ctx *ctx, struct rh_session *session, struct rh_bytes key, struct rh_secret **ret_secret);
 const char *side_name(enum rh_side which); /* "source", "destination" */
 /* New control sessions, after a failure that may have killed the old ones. */
 enum rh_status sides_reconnect(struct move_run *move, struct rh_error *err);

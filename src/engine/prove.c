@@ -42,18 +42,8 @@ static const char *folder_at(const struct move_run *move, size_t index)
 static enum rh_status
 key_of(struct prove *prove, size_t index, struct rh_bytes key, struct rh_secret **ret_key, struct rh_error *err)
 {
-    struct side *side = prove->sides[index];
     struct rh_ctx ctx = engine_ctx(prove->move->engine, err);
-    rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
-    batch.arena.secret = true;
-    enum rh_status status = side_status(
-        side, err,
-        side->store->driver->read->get(&ctx, prove->sessions[index], &prove->move->dataset, &key, 1, &batch));
-    if (status != RH_OK)
-        return status;
-    if (batch.count == 0 || batch.records[0].field_count < RH_KEYRING_FIELDS)
-        return RH_NOT_FOUND;
-    return rh_secret_new(batch.records[0].fields[RH_KEYRING_DATA].value, ret_key, err);
+    return side_status(prove->sides[index], err, keyring_get_secret(&ctx, prove->sessions[index], key, ret_key));
 }
 
 static enum rh_status give_key(void *user, const char *id, struct rh_secret **ret_key, struct rh_error *err)
