@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The key file of MariaDB's file_key_management, moved by plans: names for numbers, encrypted or not, comments kept, and a
 server that opens its encrypted data with what was moved."""
+import secrets
 import shutil
 
 import pytest
 from faultlib import OK, PLAN, REFUSED, SOURCE, Move, home  # noqa: F401
 from keystorelib import Keystore, MariadbKeyFile, make_keys, make_mariadb_keys
+from mariadblib import EncryptedMariadb, Keys, by_file
+from vaultlib import missing_server
 
 AES = b"AES"
 
@@ -170,3 +173,58 @@ def test_no_key_or_filekey_is_said_or_kept_in_the_open(home):
         data = path.read_bytes()
         for form in (bytes(range(32)), bytes(range(32)).hex().encode(), source.filekey.encode(), b"another-literal"):
             assert form not in data, path
+
+
+# --- a real server ---
+
+
+@pytest.fixture(scope="module", name="keys")
+def make_folder_of_keys():
+    keys = Keys()
+    yield keys
+    keys.remove()
+
+
+@pytest.fixture(scope="module", name="first")
+def make_first(keys):
+    """The key file that the server starts with."""
+    values = {(b"", b"mariadb-%d" % n): (AES, secrets.token_bytes(size)) for n, size in ((1, 32), (2, 16), (77, 24))}
+    first = MariadbKeyFile(keys.folder("first") / "keys.enc", values, filekey=secrets.token_hex(100))
+    keys.own(first.path, first.filekey_file)
+    return first
+
+
+@pytest.fixture(scope="module", name="encrypted")
+def make_encrypted(first):
+    missing = missing_server("mariadb")
+    if missing:
+        pytest.skip(missing)
+    with EncryptedMariadb(*by_file(first, "AES_CBC")) as server:
+        server.encrypt()
+        server.all_there()
+        yield server
+
+
+def test_a_server_goes_on_with_moved_keys(home, keys, first, encrypted):
+    """Its tables, redo log, binary log and Aria's tables open with the file encrypted anew, and with the one that came back from
+    a JSON keystore; they don't with another key."""
+    second = MariadbKeyFile(keys.folder("second") / "keys", filekey="another filekey")
+    keys.own(second.filekey_file)
+    Move(home / "m1", first, second).must(OK)
+    encrypted.use(*by_file(second, "AES_CBC"))
+    encrypted.all_there()
+    middle, third = Keystore(home / "b/keys"), MariadbKeyFile(keys.folder("third") / "keys")
+    Move(home / "m2", second, middle).must(OK)
+    Move(home / "m3", middle, third).must(OK)
+    assert third.read() == first.read()
+    encrypted.use(*by_file(third, "AES_CBC"))
+    encrypted.all_there()
+    # what the server was told before is what it is told to take out, and the rest to put in
+    move = Move(home / "m4", first, MariadbKeyFile(keys.folder("fourth") / "keys"))
+    move.must(OK)
+    assert f"file_key_management_filekey=FILE:{first.filekey_file}" in move.said.partition("put into")[0]
+    wrong = MariadbKeyFile(keys.folder("wrong") / "keys", {**first.read(), (b"", b"mariadb-2"): (AES, b"x" * 16)})
+    keys.own(wrong.path)
+    encrypted.use(*by_file(wrong, "AES_CBC"))
+    with pytest.raises(Exception, match="enc|crypt|corrupt"):
+        encrypted.sql("SELECT count(*) FROM enc.two")

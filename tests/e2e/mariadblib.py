@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A MariaDB that encrypts all it can, and is restarted on other keys.
+
+    with EncryptedMariadb(key_file, algorithm="AES_CBC") as server:
+        server.encrypt()                     # tables under keys 1 and 2, InnoDB's and Aria's
+        ...                                  # moves the keys
+        server.use(other_key_file)           # restarted on them
+        server.all_there()
+"""
+import os
+import pathlib
+import shutil
+import tempfile
+
+from vaultlib import Server
+
+PLAIN = "words-that-must-not-be-on-disk"
+ENCRYPTION = (
+    "innodb-encrypt-tables=FORCE", "innodb-encrypt-log=ON", "innodb-encryption-threads=1", "encrypt-binlog=ON",
+    "encrypt-tmp-files=ON", "aria-encrypt-tables=ON", "log-bin=binlog", "server-id=1", "innodb-buffer-pool-size=16M",
+)
+
+
+def account():
+    """Of the server that root starts; None where nobody else is needed."""
+    return "mysql" if os.geteuid() == 0 else None
+
+
+class Keys:
+    """A folder that the server's account owns, for key files."""
+
+    def __init__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="rh-mkeys-"))
+        self.path.chmod(0o755)
+
+    def folder(self, name):
+        path = self.path / name
+        path.mkdir()
+        if account():
+            shutil.chown(path, account(), account())
+        return path
+
+    def own(self, *paths):
+        for path in paths:
+            if account() and path:
+                shutil.chown(path, account(), account())
+
+    def remove(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def by_file(store, algorithm):
+    """The server's options for a key file."""
+    return [
+        "plugin-load-add=file_key_management", f"file-key-management-filename={store.path}",
+        f"file-key-management-encryption-algorithm={algorithm}",
+        *([f"file-key-management-filekey=FILE:{store.filekey_file}"] if store.filekey else []),
+    ]
+
+
+class EncryptedMariadb(Server):
+    def __init__(self, *keys):
+        self.keys = list(keys)
+        super().__init__("--no-tls", *(f"--option={one}" for one in (*keys, *ENCRYPTION)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    @property
+    def data(self):
+        return pathlib.Path(self.env["MYSQL_DATA"])
+
+    @property
+    def log(self):
+        return pathlib.Path(self.env["MYSQL_LOG"]).read_text(encoding="utf-8", errors="replace")
+
+    def use(self, *keys):
+        """Restarted with other options for its keys."""
+        path = pathlib.Path(self.dir, "args")
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line[2:] not in self.keys]
+        self.keys = list(keys)
+        path.write_text("\n".join([*lines, *(f"--{one}" for one in keys)]) + "\n", encoding="utf-8")
+        self.restart()
+
+    def encrypt(self, rows=50):
+        """Tables under both keys, and what is in the logs of them."""
+        values = ",".join(f"({i}, '{PLAIN} {i}')" for i in range(rows))
+        self.rows = [[str(i), f"{PLAIN} {i}"] for i in range(rows)]
+        self.sql("CREATE DATABASE enc")
+        for name, more in (("one", ""), ("two", "ENCRYPTED=YES ENCRYPTION_KEY_ID=2"), ("aria", "ENGINE=Aria")):
+            self.sql(f"CREATE TABLE enc.{name} (i int PRIMARY KEY, v varchar(200)) {more}")
+            self.sql(f"INSERT INTO enc.{name} VALUES {values}")
+        self.sql("FLUSH TABLES enc.one, enc.two FOR EXPORT")
+        self.sql("UNLOCK TABLES")
+
+    def all_there(self):
+        """Every row, and the binary log from its beginning; nothing of it in the clear."""
+        for name in ("one", "two", "aria"):
+            assert self.sql(f"SELECT i, v FROM enc.{name} ORDER BY i") == self.rows, name
+        said = self.sql("SHOW BINLOG EVENTS IN 'binlog.000001'")
+        assert any("enc" in row[-1] for row in said)
+        for path in [*self.data.rglob("enc/*"), *self.data.glob("binlog.0*"), *self.data.glob("ib_logfile*")]:
+            assert PLAIN.encode() not in path.read_bytes(), path
