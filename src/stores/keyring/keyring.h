@@ -190,8 +190,32 @@ enum rh_status keyring_view_of(
 /* All bytes of a file into the arena. */
 enum rh_status
 keyring_read_all(int fd, const char *name, struct rh_arena *arena, struct rh_bytes *ret, struct rh_error *err);
+struct keyring_view *keyring_view_new(void); /* without a key, to be filled; NULL when memory is out */
 struct keyring_view *keyring_view_share(struct keyring_view *view);
 void keyring_view_drop(struct keyring_view *view); /* NULL is fine */
+
+/* --- read.c: also for stores that are no file --- */
+
+enum rh_status keyring_datasets(struct rh_ctx *ctx,
+                                struct rh_session *session,
+                                enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
+                                void *user);
+/* A scan over a view, whose set is sorted; takes it over, also when it fails. */
+enum rh_status keyring_scan_view(struct rh_session *session,
+                                 struct keyring_view *view,
+                                 struct rh_range range,
+                                 struct rh_bytes after,
+                                 unsigned flags,
+                                 struct rh_scan **ret_scan,
+                                 struct rh_error *err) RH_MUST_USE;
+enum rh_status keyring_scan_next(
+    struct rh_ctx *ctx, struct rh_scan *base, size_t want_bytes, size_t want_records, struct rh_batch *batch);
+void keyring_scan_close(struct rh_scan *base);
+/* Copies a key into the batch, whose memory is secret from then on. */
+enum rh_status keyring_record_add(struct rh_batch *batch,
+                                  const struct keyring_entry *entry,
+                                  bool keys_only,
+                                  struct rh_error *err) RH_MUST_USE;
 
 /* --- store.c --- */
 

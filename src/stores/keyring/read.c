@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scans and single keys: records of a keystore's view, in the order of their names. */
+/* Scans and single keys: records of a view, in the order of their names. */
 #include "keyring.h"
 
 #include <stdlib.h>
@@ -11,10 +11,10 @@ struct keyring_scan {
     unsigned flags;
 };
 
-static enum rh_status keyring_datasets(struct rh_ctx *ctx,
-                                       struct rh_session *session,
-                                       enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
-                                       void *user)
+enum rh_status keyring_datasets(struct rh_ctx *ctx,
+                                struct rh_session *session,
+                                enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
+                                void *user)
 {
     const struct rh_dataset dataset = {.name = RH_KEYRING_DATASET};
     (void)ctx;
@@ -22,26 +22,23 @@ static enum rh_status keyring_datasets(struct rh_ctx *ctx,
     return add(user, &dataset);
 }
 
-static enum rh_status keyring_scan_open(struct rh_ctx *ctx,
-                                        struct rh_session *session,
-                                        const struct rh_dataset *dataset,
-                                        struct rh_range range,
-                                        struct rh_bytes after,
-                                        unsigned flags,
-                                        struct rh_scan **ret_scan)
+enum rh_status keyring_scan_view(struct rh_session *session,
+                                 struct keyring_view *view,
+                                 struct rh_range range,
+                                 struct rh_bytes after,
+                                 unsigned flags,
+                                 struct rh_scan **ret_scan,
+                                 struct rh_error *err)
 {
-    (void)dataset;
     struct keyring_scan *scan = calloc(1, sizeof *scan);
-    if (!scan)
-        return rh_fail_memory(ctx->err);
+    if (!scan) {
+        keyring_view_drop(view);
+        return rh_fail_memory(err);
+    }
     scan->base.session = session;
     scan->flags = flags;
-    enum rh_status status = keyring_view_get(keyring_store_of(session), false, &scan->view, ctx->err);
-    if (status != RH_OK) {
-        free(scan);
-        return status;
-    }
-    const struct keyring_set *set = &scan->view->set;
+    scan->view = view;
+    const struct keyring_set *set = &view->set;
     scan->at = keyring_set_from(set, range.from);
     scan->end = range.to.size ? keyring_set_from(set, range.to) : set->count;
     if (after.size) {
@@ -54,7 +51,21 @@ static enum rh_status keyring_scan_open(struct rh_ctx *ctx,
     return RH_OK;
 }
 
-static void keyring_scan_close(struct rh_scan *base)
+static enum rh_status keyring_scan_open(struct rh_ctx *ctx,
+                                        struct rh_session *session,
+                                        const struct rh_dataset *dataset,
+                                        struct rh_range range,
+                                        struct rh_bytes after,
+                                        unsigned flags,
+                                        struct rh_scan **ret_scan)
+{
+    struct keyring_view *view = NULL;
+    (void)dataset;
+    enum rh_status status = keyring_view_get(keyring_store_of(session), false, &view, ctx->err);
+    return status == RH_OK ? keyring_scan_view(session, view, range, after, flags, ret_scan, ctx->err) : status;
+}
+
+void keyring_scan_close(struct rh_scan *base)
 {
     struct keyring_scan *scan = (struct keyring_scan *)base;
     if (!scan)
@@ -63,9 +74,8 @@ static void keyring_scan_close(struct rh_scan *base)
     free(scan);
 }
 
-/* Copies a key into the batch, whose memory is secret from then on. */
-static enum rh_status
-add_record(struct rh_batch *batch, const struct keyring_entry *entry, bool keys_only, struct rh_error *err)
+enum rh_status
+keyring_record_add(struct rh_batch *batch, const struct keyring_entry *entry, bool keys_only, struct rh_error *err)
 {
     if (!batch->arena.head)
         batch->arena.secret = true;
@@ -95,7 +105,7 @@ add_record(struct rh_batch *batch, const struct keyring_entry *entry, bool keys_
     return RH_OK;
 }
 
-static enum rh_status keyring_scan_next(
+enum rh_status keyring_scan_next(
     struct rh_ctx *ctx, struct rh_scan *base, size_t want_bytes, size_t want_records, struct rh_batch *batch)
 {
     struct keyring_scan *scan = (struct keyring_scan *)base;
@@ -105,7 +115,8 @@ static enum rh_status keyring_scan_next(
         return RH_END;
     while (status == RH_OK && scan->at < scan->end && batch->count < want_records &&
            (batch->count == 0 || batch->bytes < want_bytes)) {
-        status = add_record(batch, &set->entries[set->order[scan->at]], scan->flags & RH_SCAN_KEYS_ONLY, ctx->err);
+        status =
+            keyring_record_add(batch, &set->entries[set->order[scan->at]], scan->flags & RH_SCAN_KEYS_ONLY, ctx->err);
         scan->at++;
     }
     return status;
@@ -126,7 +137,7 @@ static enum rh_status keyring_get(struct rh_ctx *ctx,
     for (size_t i = 0; status == RH_OK && i < count && !rh_batch_has_enough(out); i++) {
         const struct keyring_entry *entry = keyring_set_find(&view->set, keys[i]);
         if (entry)
-            status = add_record(out, entry, false, ctx->err);
+            status = keyring_record_add(out, entry, false, ctx->err);
     }
     keyring_view_drop(view);
     return status;

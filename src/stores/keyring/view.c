@@ -67,7 +67,7 @@ void keyring_view_drop(struct keyring_view *view)
     free(view);
 }
 
-static struct keyring_view *view_new(void)
+struct keyring_view *keyring_view_new(void)
 {
     struct keyring_view *view = calloc(1, sizeof *view);
     if (!view)
@@ -162,7 +162,7 @@ static enum rh_status fill(const struct keyring_store *store,
 enum rh_status keyring_view_of(
     const struct keyring_store *store, int fd, const char *name, struct keyring_view **ret_view, struct rh_error *err)
 {
-    struct keyring_view *view = view_new();
+    struct keyring_view *view = keyring_view_new();
     if (!view)
         return rh_fail_memory(err);
     view->speaks = KEYRING_FILE;
@@ -245,7 +245,7 @@ static enum rh_status read_file(struct keyring_store *store, struct keyring_view
 static enum rh_status read_once(struct keyring_store *store, struct keyring_view **ret_view, struct rh_error *err)
 {
     struct keyring_tag after;
-    struct keyring_view *view = view_new();
+    struct keyring_view *view = keyring_view_new();
     if (!view)
         return rh_fail_memory(err);
     view->read_ns = rh_utc_ns();
