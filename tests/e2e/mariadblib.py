@@ -104,3 +104,45 @@ class EncryptedMariadb(Server):
         assert any("enc" in row[-1] for row in said)
         for path in [*self.data.rglob("enc/*"), *self.data.glob("binlog.0*"), *self.data.glob("ib_logfile*")]:
             assert PLAIN.encode() not in path.read_bytes(), path
+
+
+# --- in a Vault ---
+
+
+class VaultKeys:
+    """A KV engine of version 2 with MariaDB's keys, as a side of a move."""
+
+    kind = "mariadb_key_vault"
+
+    def __init__(self, vault, mount, token_file, more='encryption_algorithm = "aes_cbc"'):
+        self.vault, self.mount, self.more = vault, mount, more
+        self.access = f'token_file = "{token_file}" tls {{ ca_file = "{vault.ca}" }}'
+
+    def block(self, side):
+        return f'{side} "{self.kind}" {{ vault_url = "{self.vault.url}/v1/{self.mount}" {self.access} {self.more} }}'
+
+    def put(self, keys):
+        for (_, name), (_, data) in keys.items():
+            self.vault.put(f"{self.mount}/{name.decode().partition('-')[2]}", {"data": data.hex()})
+
+    def read(self):
+        """What a server would get, all of version 1; None where there is nothing, not even something deleted."""
+        names, keys = self.vault.names(self.mount), {}
+        for name in names:
+            item = self.vault.mounts[""][self.mount + "/"].items[name]
+            assert item.current == 1 and set(item.versions[1]["data"]) == {"data"}, name
+            keys[b"", b"mariadb-" + name.encode()] = (b"AES", bytes.fromhex(item.versions[1]["data"]["data"]))
+        return keys or None
+
+    def state(self):
+        """Everything, with versions and what was deleted."""
+        items = self.vault.mounts[""][self.mount + "/"].items
+        return {name: [(n, repr(v)) for n, v in sorted(item.versions.items())] for name, item in items.items()}
+
+
+def by_vault(store, token, ca):
+    """The server's options for keys in a Vault."""
+    return [
+        "plugin-load-add=hashicorp_key_management.so", f"hashicorp-key-management-vault-url={store.vault.url}/v1/{store.mount}",
+        f"hashicorp-key-management-token={token}", f"hashicorp-key-management-vault-ca={ca}",
+    ]
