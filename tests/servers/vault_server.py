@@ -424,6 +424,7 @@ class Vault:
 
     def system(self, token, namespace, method, path, body):
         if path.startswith("sys/internal/ui/mounts/"):
+            self.need_right(token, namespace, path, "read")
             return self.ui_mount(token, namespace, path[len("sys/internal/ui/mounts/"):])
         self.need_right(token, namespace, path, "read" if method == "GET" else "update")
         tune = re.fullmatch(r"sys/mounts/(.+)/tune", path)
@@ -460,7 +461,7 @@ class Vault:
 
     def auth(self, token):
         return {"client_token": token.id, "accessor": token.accessor, "policies": token.policies,
-                "token_policies": token.policies, "metadata": None, "lease_duration": token.left(), "renewable": token.renewable,
+                "token_policies": token.policies, "metadata": None, "lease_duration": round(token.until - time.time()) if token.until else 0, "renewable": token.renewable,
                 "entity_id": "", "token_type": "service", "orphan": True, "mfa_requirement": None, "num_uses": 0}
 
     def login(self, namespace, body):
@@ -485,7 +486,7 @@ class Vault:
         """What the command line client asks first: of which engine a path is. Told to whoever has any right below it."""
         mount, _ = self.find(namespace, path.rstrip("/"))
         touches = mount and ("root" in token.policies or any(
-            rule.startswith(mount.path) and "deny" not in given
+            (rule.startswith(mount.path) or (rule.endswith("*") and mount.path.startswith(rule[:-1]))) and "deny" not in given
             for name in token.policies for rule, given in self.policies.get(namespace, {}).get(name, {}).items()))
         if not touches:
             raise Refused(403, "preflight capability check returned 403, please ensure client's policies grant access to "

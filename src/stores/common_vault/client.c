@@ -21,7 +21,7 @@ void rh_vault_call_begin(struct rh_vault_call *call, const char *method)
     rh_arena_clear(&call->arena);
     call->method = method;
     call->body = (struct rh_bytes){0};
-    call->plain = call->open = call->refreshed = false;
+    call->plain = call->open = call->repeatable = call->refreshed = false;
     call->status = RH_E_INTERNAL;
     call->tries = 0;
     call->raw = NULL;
@@ -159,10 +159,16 @@ static struct meaning meaning_of(const struct rh_vault_call *call, const char *w
     return (struct meaning){RH_E_STORE, false, false, ""};
 }
 
-/* A request that leaves everything as it is may always be sent again. */
+/* A request that leaves everything as it is. */
 static bool changes_nothing(const struct rh_vault_call *call)
 {
     return strcmp(call->method, "GET") == 0 || call->open;
+}
+
+/* Whether sending it again does no harm, whatever became of the first time. */
+static bool may_repeat(const struct rh_vault_call *call)
+{
+    return changes_nothing(call) || call->repeatable;
 }
 
 /* Words for a status that isn't an answer. */
@@ -181,9 +187,10 @@ static enum rh_status status_failed(struct rh_vault_call *call, const char *what
     rh_error_hint(err, "%s", meaning.hint);
     if (call->http.status >= 300 && call->http.status < 400 && call->http.header[HEADER_LOCATION][0])
         rh_error_hint(err, "%s ('%s')", meaning.hint, RH_SHOW(rh_bytes_text(call->http.header[HEADER_LOCATION])));
-    err->retry = meaning.again || meaning.unknown ? RH_RETRY_LATER : RH_RETRY_NEVER;
+    /* not only a lane, also a step is then tried again for the time that the user gives */
+    err->retry = meaning.again || meaning.unknown ? RH_RETRY_RECONNECT : RH_RETRY_NEVER;
     call->unknown = meaning.unknown && !changes_nothing(call);
-    call->again = meaning.again || (meaning.unknown && !call->unknown);
+    call->again = meaning.again || (meaning.unknown && may_repeat(call));
     uint64_t seconds = 0;
     if (rh_parse_u64(rh_bytes_text(call->http.header[HEADER_RETRY_AFTER]), &seconds) == RH_OK && seconds <= 60)
         call->retry_after_us = (int64_t)seconds * 1000000;
@@ -198,7 +205,8 @@ static enum rh_status not_answered(struct rh_vault_client *client, struct rh_vau
                        RH_VAULT_ANSWER_MOST);
     enum rh_status status = rh_http_fail(http_of(client, call), &call->http, &call->err, what);
     call->unknown = call->http.result != RH_HTTP_NOT_SENT && !changes_nothing(call);
-    call->again = !call->unknown && status == RH_E_NET;
+    call->again = status == RH_E_NET && (!call->unknown || may_repeat(call));
+    call->err.retry = status == RH_E_NET ? RH_RETRY_RECONNECT : call->err.retry;
     return status;
 }
 

@@ -102,6 +102,7 @@ struct rh_vault_call {
     struct rh_bytes body;     /* borrowed until the call is done */
     bool plain;               /* the answer holds no secret */
     bool open;                /* asked without token and namespace */
+    bool repeatable;          /* changes something, and twice the same as once */
     void *user;
     /* what came of it */
     enum rh_status status; /* RH_OK; RH_NOT_FOUND (with the answer of a 404); RH_CHANGED (check-and-set); or failed */

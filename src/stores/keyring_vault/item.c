@@ -187,6 +187,8 @@ static enum rh_status take_away(struct rh_ctx *ctx,
     rh_vault_call_begin(call, method);
     enum rh_status status = target(session, call, part, name, ctx->err);
     call->body = body;
+    /* to delete "the latest" twice could hit somebody's new one */
+    call->repeatable = session->store->mount.version == 1 || strcmp(part, "data") != 0;
     return status ? status : rh_vault_ask(ctx, session->client, call, "removing a key");
 }
 
