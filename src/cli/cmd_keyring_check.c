@@ -124,12 +124,15 @@ static void put_total(const struct check *check)
 {
     const struct rh_proof_counts *counts = &check->counts;
     const unsigned long long plain = counts->files - counts->encrypted;
+    const uint64_t unproven = counts->encrypted - counts->opened - counts->failed;
     if (counts->encrypted == 0)
         rh_talk("nothing is encrypted: %s looked at", keystore_count(counts->files, "file").text);
     else
         rh_talk("%s of %s opened; they need %s; %llu %s encrypted", rh_words_count(counts->opened).text,
                 keystore_count(counts->encrypted, "encrypted file").text, keystore_count(counts->keys, "key").text,
                 plain, plain == 1 ? "file isn't" : "files aren't");
+    if (unproven)
+        rh_talk("%s of them can't be proven, or not yet; that is no failure", rh_words_count(unproven).text);
     if (check->unused)
         rh_talk("%s %s used by nothing here; backups and replicas may still need %s",
                 keystore_count(check->unused, "master key").text, check->unused == 1 ? "is" : "are",

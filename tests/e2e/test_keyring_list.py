@@ -413,7 +413,7 @@ def test_a_hundred_thousand_keys(program, tmp_path):
     (["list", "--side=source", HEADS / "keys.json"], USAGE, "--side is for a plan"),
     (["list", "--side=left", HEADS / "keys.json"], USAGE, "source"),
     (["list", HEADS / "README.md"], PLAN, "if it is a keystore, say of which kind"),
-    (["list", "component_keyring_file", HEADS / "README.md"], SOURCE, "the keystore 'README.md'"),
+    (["list", "component_keyring_file", HEADS / "README.md"], SOURCE, "README.md': no JSON object at byte 0"),
     (["check", HEADS / "keys.json"], USAGE, "no data folder is named"),
     (["check", HEADS / "keys.json", "--datadir=/nowhere"], SOURCE, "opening the data folder '/nowhere'"),
     (["lst"], USAGE, "did you mean 'keyring list'?"),

@@ -141,6 +141,35 @@ def test_a_running_server_is_seen(rehome, keyring_server, data, tmp_path):
     assert "opens: tablespace 'enc/one' by" in done.stdout
 
 
+def test_a_running_servers_keys_and_files(rehome, keyring_server, data):
+    """keyring list, show and check beside the server at work, against what it says itself."""
+    one = keyring_server
+    keys = read_component(one.keystore)
+    answer = json.loads(rehome("keyring", "list", "--json", one.keystore).stdout)
+    assert {(key["owner"].encode(), key["id"].encode()): (key["type"].encode(), key["bytes"]) for key in answer["keys"]} == {
+        name: (key[0], len(key[1])) for name, key in keys.items()}
+    ((uuid, number),) = one.sql("SELECT @@server_uuid, (SELECT max(cast(substring_index(key_id, '-', -1) AS unsigned)) "
+                                "FROM performance_schema.keyring_keys WHERE key_id LIKE 'INNODBKey-%')")
+    shown = rehome("keyring", "show", f"INNODBKey-{uuid}-{number}", one.keystore, f"--datadir={one.datadir}")
+    assert f"InnoDB master key {number} of server {uuid}\n  newest   yes" in shown.stdout, shown.stdout + shown.stderr
+    assert "  opens     tablespace       enc/one\n" in shown.stdout and "at work in" in shown.stderr
+    done = rehome("keyring", "check", "--json", f"--datadir={one.datadir}", one.keystore)
+    assert done.returncode == OK, done.stdout
+    answer = json.loads(done.stdout)
+    spaces = {name for (name,) in one.sql("SELECT name FROM information_schema.innodb_tablespaces WHERE encryption = 'Y'")}
+    found = {file["name"] for file in answer["files"] if file["kind"] == "tablespace" and file["result"] == "opens"}
+    assert found == spaces - {"innodb_undo_001", "innodb_undo_002", "more_undo"}, (found, spaces)
+    assert answer["data"]["server_at_work"] and answer["data"]["encrypted"] == answer["data"]["opened"]
+    # the folder as it was at its halt, with keystores that lack a key or hold another one
+    for change in (lambda: None, lambda: (b"AES", bytes(32))):
+        less = {name: change() if name[1].endswith(b"-4") else key for name, key in read_component(data / "keys").items()}
+        write_component(data / "less", {name: key for name, key in less.items() if key})
+        done = rehome("keyring", "check", f"--datadir={data}/datadir", data / "less")
+        assert done.returncode == MISMATCH and "\nopens       binlog." in done.stdout, done.stdout + done.stderr
+        assert f"\n{'wrong' if change() else 'missing':10}  enc/one" in done.stdout, done.stdout
+    assert rehome("keyring", "check", f"--datadir={data}/datadir", data / "keys").returncode == OK
+
+
 def test_page_sizes_and_a_crashed_server(rehome, keyring_server, data, tmp_path):
     """Heads of servers with other page sizes; then the running server's folder as a crash would leave it."""
     path = plan(tmp_path, HEADS / "keys.json", tmp_path / "new", f'datadir = "{HEADS}/sizes"')
@@ -208,35 +237,6 @@ def test_other_stores_take_no_datadir(rehome, vault_tree, tmp_path):
     path.write_text(text % "", encoding="utf-8")
     done = rehome("check", "--datadir=/var/lib/mysql", path)
     assert done.returncode == USAGE and "--datadir is for keyrings" in done.stderr
-
-
-def test_a_running_servers_keys_and_files(rehome, keyring_server, data):
-    """keyring list, show and check beside the server at work, against what it says itself."""
-    one = keyring_server
-    keys = read_component(one.keystore)
-    answer = json.loads(rehome("keyring", "list", "--json", one.keystore).stdout)
-    assert {(key["owner"].encode(), key["id"].encode()): (key["type"].encode(), key["bytes"]) for key in answer["keys"]} == {
-        name: (key[0], len(key[1])) for name, key in keys.items()}
-    ((uuid, number),) = one.sql("SELECT @@server_uuid, (SELECT max(cast(substring_index(key_id, '-', -1) AS unsigned)) "
-                                "FROM performance_schema.keyring_keys WHERE key_id LIKE 'INNODBKey-%')")
-    shown = rehome("keyring", "show", f"INNODBKey-{uuid}-{number}", one.keystore, f"--datadir={one.datadir}")
-    assert f"InnoDB master key {number} of server {uuid}\n  newest   yes" in shown.stdout, shown.stdout + shown.stderr
-    assert "  opens     tablespace       enc/one\n" in shown.stdout and "at work in" in shown.stderr
-    done = rehome("keyring", "check", "--json", f"--datadir={one.datadir}", one.keystore)
-    assert done.returncode == OK, done.stdout
-    answer = json.loads(done.stdout)
-    spaces = {name for (name,) in one.sql("SELECT name FROM information_schema.innodb_tablespaces WHERE encryption = 'Y'")}
-    found = {file["name"] for file in answer["files"] if file["kind"] == "tablespace" and file["result"] == "opens"}
-    assert found == spaces - {"innodb_undo_001", "innodb_undo_002", "more_undo"}, (found, spaces)
-    assert answer["data"]["server_at_work"] and answer["data"]["encrypted"] == answer["data"]["opened"]
-    # the folder as it was at its halt, with keystores that lack a key or hold another one
-    for change in (lambda: None, lambda: (b"AES", bytes(32))):
-        less = {name: change() if name[1].endswith(b"-4") else key for name, key in read_component(data / "keys").items()}
-        write_component(data / "less", {name: key for name, key in less.items() if key})
-        done = rehome("keyring", "check", f"--datadir={data}/datadir", data / "less")
-        assert done.returncode == MISMATCH and "\nopens       binlog." in done.stdout, done.stdout + done.stderr
-        assert f"\n{'wrong' if change() else 'missing':10}  enc/one" in done.stdout, done.stdout
-    assert rehome("keyring", "check", f"--datadir={data}/datadir", data / "keys").returncode == OK
 
 
 def test_no_key_is_ever_shown(rehome, data, tmp_path):
