@@ -93,21 +93,29 @@ static enum rh_status open_block(struct blocks *blocks,
     return rh_options_set(options, name, rh_bytes_text(""), PLACE, err); /* for its words about unknown names */
 }
 
-/* NAME=VALUE, BLOCK.NAME=VALUE, or a bare word, which is the file. */
+/* The option that a word without a name is for: the keystore's file, or the server's configuration of it. NULL: none.
+ */
+static const char *bare_option(const struct rh_options *options)
+{
+    return rh_option_in(options, "path") ? "path" : rh_option_in(options, "config") ? "config" : NULL;
+}
+
+/* NAME=VALUE, BLOCK.NAME=VALUE, or a bare word. */
 static enum rh_status
 take_word(struct rh_options *options, struct blocks *blocks, const char *word, struct rh_error *err)
 {
     char name[NAME_BYTES];
     const char *equals = word[0] == '/' || word[0] == '.' ? NULL : strchr(word, '=');
+    const char *bare = bare_option(options);
     const size_t size = equals ? (size_t)(equals - word) : 0;
-    if (!equals && !rh_option_in(options, "path"))
-        return rh_fail(err, RH_E_PLAN, "'%s' is no NAME=VALUE, and this store isn't a file",
+    if (!equals && !bare)
+        return rh_fail(err, RH_E_PLAN, "'%s' is no NAME=VALUE, and this store isn't named by a file",
                        RH_SHOW(rh_bytes_text(word)));
     if (size >= sizeof name)
         return rh_fail(err, RH_E_PLAN, "unknown option '%.40s...'", RH_SHOW(rh_bytes_text(word)));
     snprintf(name, sizeof name, "%.*s", (int)size, word);
     if (!equals)
-        return rh_options_set(options, "path", rh_bytes_text(word), PLACE, err);
+        return rh_options_set(options, bare, rh_bytes_text(word), PLACE, err);
     char *dot = strchr(name, '.');
     if (!dot)
         return rh_options_set(options, name, rh_bytes_text(equals + 1), PLACE, err);

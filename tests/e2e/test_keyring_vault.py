@@ -12,7 +12,9 @@ import tempfile
 import time
 
 import pytest
-from faultlib import DESTINATION, INTERRUPTED, KILLED, LOCKED, OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
+from faultlib import (  # noqa: F401
+    DESTINATION, INTERRUPTED, KILLED, LOCKED, MISMATCH, OK, PLAN, REFUSED, SOURCE, USAGE, Cases, Move, home,
+)
 from keystorelib import DATA, Keystore, make_keys
 from vaultlib import TIMEOUT, TOP
 
@@ -552,3 +554,34 @@ def test_nothing_secret_is_told(home, vault):
         for form in (secret, base64.b64encode(secret), secret.hex().encode(), secret.hex().upper().encode()):
             assert form not in said and form[:20] not in said
     assert all(destination.token not in one["path"] and "value" not in one["path"] for one in vault.log)
+
+
+# --- looked at ---
+
+
+def test_keyring_list_show_and_check(rehome, home, vault, version):  # noqa: F811
+    """By the store's options as words; nothing there is changed, and the token isn't taken from the command line."""
+    keys = {**make_keys(30), (b"", b"a/b"): (b"AES", bytes(16))}
+    there = VaultKeys(vault, home, version=version, keys=keys)
+    words = ["keyring_vault", f"vault_url={vault.url}", f"secret_mount_point={there.point}", f"token_file={there.token_file}",
+             f"tls.ca_file={vault.ca}"]
+    before = there.state()
+    done = rehome("keyring", "list", "--json", *words)
+    assert done.returncode == OK, done.stderr
+    found = {(key["owner"].encode(), key["id"].encode()): (key["type"].encode(), key["bytes"]) for key in json.loads(done.stdout)["keys"]}
+    assert found == {name: (key[0], len(key[1])) for name, key in keys.items()}
+    named = next(name for owner, name in keys if not owner and name.startswith(b"INNODBKey-") and name.endswith(b"-3")).decode()
+    assert "\n  newest   yes, of the 3 of its server here" in rehome("keyring", "show", named, *words).stdout
+    done = rehome("keyring", "check", f"--datadir={DATA.parent}/mysql-data/data", *words)
+    assert done.returncode == MISMATCH and "\nmissing " in done.stdout, done.stderr  # another server's folder
+    config = home / "keyring_vault.conf"
+    config.write_text(f"vault_url = {vault.url}\nsecret_mount_point = {there.point}\nvault_ca = {vault.ca}\ntoken = {there.token}\n")
+    config.chmod(0o600)
+    done = rehome("keyring", "list", "keyring_vault", config)  # as the server has it
+    assert done.returncode == OK and done.stderr.startswith(f"{len(keys)} keys in keyring_vault '{vault.url}"), done.stderr
+    assert there.state() == before
+    done = rehome("keyring", "list", *words, "token=hvs.do-not-show")
+    assert done.returncode == USAGE and "isn't taken from the command line" in done.stderr and "do-not" not in done.stderr
+    there.token_file.write_text("hvs.of-nobody", encoding="utf-8")
+    done = rehome("keyring", "list", *words, "--json")
+    assert done.returncode == SOURCE and json.loads(done.stdout)["exit_name"] == "source", done.stderr
