@@ -19,9 +19,11 @@
 static const char *const on_conflict[] = {"fail", "keep-equal", "overwrite", NULL};
 static const char *const versions[] = {"2.0", "1.0", NULL};
 static const char *const ssl_modes[] = {"VERIFY_IDENTITY", "VERIFY_CA", "REQUIRED", "PREFERRED", "DISABLED", NULL};
-static const char *const keyrings[] = {"keyring_file.so", "component_keyring_file.so", "keyring_encrypted_file.so",
-                                       NULL};
-static const char *const components[] = {"component_keyring_file", "keyring_file", "keyring_encrypted_file", NULL};
+static const char *const keyrings[] = {"keyring_file.so",  "component_keyring_file.so",  "keyring_encrypted_file.so",
+                                       "keyring_vault.so", "component_keyring_vault.so", NULL};
+static const char *const components[] = {"component_keyring_file",  "keyring_file",
+                                         "keyring_encrypted_file",  "keyring_vault",
+                                         "component_keyring_vault", NULL};
 
 /* clang-format off */
 static const struct rh_option options[] = {
@@ -51,6 +53,10 @@ static const struct rh_option options[] = {
     {.name = "keyring-encrypted-file-data", .type = RH_OPT_PATH, .value_name = "FILE", .help = "the sealed keyring"},
     {.name = "keyring-encrypted-file-password", .type = RH_OPT_SECRET, .value_name = "PASSWORD",
      .help = "its password; asked for where no value follows '='"},
+    {.name = "keyring-vault-config", .type = RH_OPT_PATH, .value_name = "FILE",
+     .help = "configuration of Percona's plugin keyring_vault"},
+    {.name = "keyring-vault-timeout", .type = RH_OPT_INT, .flags = RH_OPT_HIDDEN, .max = 86400, .value_name = "SECONDS",
+     .help = "taken; a request has 60 seconds"},
     {.name = "plugin-dir", .type = RH_OPT_PATH, .value_name = "DIR",
      .help = "where a component's .cnf file lies"},
     {.name = "datadir", .type = RH_OPT_PATH, .value_name = "DIR",
@@ -125,7 +131,8 @@ static const char *const of_server[] = {
     "keyring-migration-source", "keyring-migration-destination", "keyring-migration-to-component",
     "keyring-migration-from-component", "keyring-migration-host", "keyring-migration-port",
     "keyring-migration-socket", "keyring-migration-user", "keyring-migration-password", "keyring-file-data",
-    "keyring-encrypted-file-data", "keyring-encrypted-file-password", "plugin-dir", "datadir", "run-as", NULL};
+    "keyring-encrypted-file-data", "keyring-encrypted-file-password", "keyring-vault-config",
+    "keyring-vault-timeout", "plugin-dir", "datadir", "run-as", NULL};
 /* clang-format on */
 static const char *const user_is_run_as[] = {"user", "run-as", NULL};
 static const char *const user_is_account[] = {"user", "utility-user", NULL};

@@ -196,8 +196,8 @@ static const struct keyring {
     {"component_keyring_hashicorp",      NULL,                     true },
     {"keyring_oci",                      NULL,                     false},
     {"component_keyring_oci",            NULL,                     true },
-    {"keyring_vault",                    NULL,                     false},
-    {"component_keyring_vault",          NULL,                     true },
+    {"keyring_vault",                    "keyring_vault",          false},
+    {"component_keyring_vault",          "keyring_vault",          true },
     {"component_keyring_kms",            NULL,                     true },
 };
 
@@ -269,8 +269,9 @@ static enum rh_status find_keyring(const struct rh_options *options, struct keyr
     status = rh_fail(err, RH_E_USAGE, "option '--%s': %s '%s'%s%s%s", side->option,
                      side->keyring ? "there is no driver yet for keyring" : "unknown keyring",
                      RH_SHOW(rh_bytes_text(name)), near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    rh_error_hint(err, "the keyrings of this version are: keyring_file, component_keyring_file, and "
-                       "keyring_encrypted_file, which stands for a sealed keyring of rehome's own");
+    rh_error_hint(err, "the keyrings of this version are: keyring_file, component_keyring_file, keyring_vault, "
+                       "component_keyring_vault, and keyring_encrypted_file, which stands for a sealed keyring of "
+                       "rehome's own");
     return status;
 }
 
@@ -325,6 +326,35 @@ static enum rh_status put_file(const struct writer *writer, const struct keyring
     return status == RH_OK ? put(writer, 4, "path", path) : status;
 }
 
+/* Whether the keys of this keyring are in a Vault. */
+static bool in_vault(const struct keyring_side *side)
+{
+    return strcmp(side->keyring->driver, "keyring_vault") == 0;
+}
+
+/* Percona's keyrings in a Vault are found by the server's own configuration: the plugin's file, or the component's
+ * .cnf, which may send on to the server's data folder. */
+static enum rh_status put_vault(const struct writer *writer, const struct keyring_side *side)
+{
+    const bool utility = keyring_is_utility(writer->options),
+               given = rh_options_given(writer->options, side->path_option);
+    const char *path = NULL, *instance_option = utility ? side->configuration_option : "datadir";
+    const char *option = given ? side->path_option : utility ? "component-dir" : "plugin-dir";
+    rh_auto_buf struct rh_buf file = RH_BUF_INIT;
+    if (!given && !side->keyring->component)
+        option = "keyring-vault-config";
+    enum rh_status status = need_path(writer, side, option, &path);
+    if (status == RH_OK)
+        status = rh_buf_format(&file, writer->err, "%s%s", path,
+                               given || !side->keyring->component ? "" : "/component_keyring_vault.cnf");
+    if (status == RH_OK)
+        status = need_absolute(writer, instance_option);
+    if (status == RH_OK)
+        status = put(writer, 4, "config", rh_buf_cstr(&file));
+    return status == RH_OK ? put_given(writer, 4, "instance_dir", rh_options_text(writer->options, instance_option))
+                           : status;
+}
+
 /* The options that only one driver has. */
 static enum rh_status put_own(const struct writer *writer, const struct keyring_side *side)
 {
@@ -356,7 +386,9 @@ static enum rh_status put_side(const struct writer *writer, const struct keyring
         status = rh_buf_format(writer->out, writer->err, "  %s \"%s\" {\n", side->block, driver);
     if (status != RH_OK)
         return status;
-    if (rh_options_given(writer->options, side->path_option))
+    if (in_vault(side))
+        status = put_vault(writer, side);
+    else if (rh_options_given(writer->options, side->path_option))
         status = put_file(writer, side, side->path_option);
     else if (side->keyring->component)
         status = put_component(writer, side);

@@ -29,7 +29,7 @@ CASES = [
     ("rehome seal re", "rehome seal rewrap "),
     ("rehome keyring-m", "rehome keyring-migrate "),
     ("rehome keyring-migrate --on-conflict ke", "rehome keyring-migrate --on-conflict keep-equal "),
-    ("rehome keyring-migrate --destination-keyring=comp",
+    ("rehome keyring-migrate --destination-keyring=component_keyring_f",
      "rehome keyring-migrate --destination-keyring=component_keyring_file "),
     ("rehome keyring li", "rehome keyring list "),
     ("rehome keyring check --datadir fold", {"rehome keyring check --datadir folder/", "rehome keyring check --datadir folder/ "}),

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import pathlib
-import re
 import signal
 import subprocess
 import sys
@@ -13,9 +12,9 @@ import time
 
 import pytest
 from faultlib import (  # noqa: F401
-    DESTINATION, INTERRUPTED, KILLED, LOCKED, MISMATCH, OK, PLAN, REFUSED, SOURCE, USAGE, Cases, Move, home,
+    DESTINATION, INTERRUPTED, KILLED, LOCKED, MISMATCH, OK, PLAN, REFUSED, SOURCE, USAGE, Move, home,
 )
-from keystorelib import DATA, Keystore, make_keys
+from keystorelib import Keystore, PluginKeystore, make_keys
 from vaultlib import TIMEOUT, TOP
 
 sys.path.insert(0, str(TOP / "tests/servers"))
@@ -441,6 +440,35 @@ def test_a_token_from_a_file_that_is_written_anew(home, vault):
     destination.use("hvs.unknown")
     move.must(DESTINATION, "verify")
     assert "doesn't take the token" in move.said and "hvs.unknown" not in move.said
+
+
+def test_keyring_migrate(home, vault, version, rehome):
+    """As Percona's migration is called: plugin to Vault, and the component's Vault to the component's file."""
+    keys = make_keys(12)
+    source, middle = PluginKeystore(home / "a/keyring", keys), VaultKeys(vault, home, version=version)
+    plugins, conf, told = home / "plugins", home / "vault.conf", {
+        "vault_url": vault.url, "secret_mount_point": middle.point, "token": middle.token, "vault_ca": vault.ca}
+    plugins.mkdir()
+    conf.write_text("".join(f"{name} = {value}\n" for name, value in told.items()), encoding="utf-8")
+    (plugins / "component_keyring_vault.cnf").write_text(json.dumps(told), encoding="utf-8")
+    (plugins / "component_keyring_file.cnf").write_text(json.dumps({"path": f"{home}/b.json", "read_only": False}), encoding="utf-8")
+    for path in (conf, plugins / "component_keyring_vault.cnf"):
+        path.chmod(0o600)
+    common = ["keyring-migrate", "--no-defaults", f"--state-dir={home}/state"]
+    there = [*common, "--user=root", "--keyring-migration-source=keyring_file.so", f"--keyring_file_data={source.path}",
+             "--keyring-migration-destination=keyring_vault.so", f"--keyring_vault_config={conf}"]
+    done = rehome(*there)
+    assert done.returncode == OK, done.stderr
+    assert middle.read() == keys and middle.token not in done.stderr + done.stdout
+    plan = next(path for path in (home / "state").glob("*.hcl"))
+    assert middle.token not in plan.read_text(encoding="utf-8")
+    back = [*common, "--run-as=root", "--source-keyring=component_keyring_vault", "--destination-keyring=component_keyring_file",
+            f"--component-dir={plugins}"]
+    done = rehome(*back)
+    assert done.returncode == OK, done.stderr
+    assert Keystore(home / "b.json").read() == keys
+    done = rehome("rollback", plan)
+    assert done.returncode == OK and middle.names() == [], done.stderr
 
 
 # --- faults ---
