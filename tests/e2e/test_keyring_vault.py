@@ -14,7 +14,7 @@ import pytest
 from faultlib import (  # noqa: F401
     DESTINATION, INTERRUPTED, KILLED, LOCKED, MISMATCH, OK, PLAN, REFUSED, SOURCE, USAGE, Move, home,
 )
-from keystorelib import Keystore, PluginKeystore, make_keys
+from keystorelib import DATA, Keystore, PluginKeystore, make_keys
 from vaultlib import TIMEOUT, TOP
 
 sys.path.insert(0, str(TOP / "tests/servers"))
