@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define SERVERS_MAX 64
 
@@ -187,18 +188,18 @@ static const struct keyring {
     {"keyring_file",                     "keyring_file",           false},
     {"component_keyring_file",           "component_keyring_file", true },
     {"keyring_encrypted_file",           "sealed_keyring",         false},
-    {"component_keyring_encrypted_file", NULL,                     true },
+    {"component_keyring_encrypted_file", "keyring_component",      true },
     {"keyring_okv",                      NULL,                     false},
-    {"component_keyring_kmip",           NULL,                     true },
+    {"component_keyring_kmip",           "keyring_component",      true },
     {"keyring_aws",                      NULL,                     false},
-    {"component_keyring_aws",            NULL,                     true },
+    {"component_keyring_aws",            "keyring_component",      true },
     {"keyring_hashicorp",                NULL,                     false},
-    {"component_keyring_hashicorp",      NULL,                     true },
+    {"component_keyring_hashicorp",      "keyring_component",      true },
     {"keyring_oci",                      NULL,                     false},
-    {"component_keyring_oci",            NULL,                     true },
+    {"component_keyring_oci",            "keyring_component",      true },
     {"keyring_vault",                    "keyring_vault",          false},
     {"component_keyring_vault",          "keyring_vault",          true },
-    {"component_keyring_kms",            NULL,                     true },
+    {"component_keyring_kms",            "keyring_component",      true },
 };
 
 /* One side of the migration. */
@@ -208,7 +209,11 @@ struct keyring_side {
     const char *path_option, *configuration_option;
     const struct keyring *keyring;
     bool destination;
+    /* for a component that isn't in the list */
+    struct keyring other;
+    char other_name[128];
 };
+#define ANY_COMPONENT "keyring_component"
 
 bool keyring_is_utility(const struct rh_options *options)
 {
@@ -250,6 +255,24 @@ static enum rh_status library_name(const char *option, const char *value, char o
     return RH_OK;
 }
 
+/* The folder in which components lie. */
+static const char *component_dir(const struct rh_options *options)
+{
+    return rh_options_text(options, keyring_is_utility(options) ? "component-dir" : "plugin-dir");
+}
+
+/* A component that we know nothing of, if the folder has one of that name. */
+static void find_other(const struct rh_options *options, struct keyring_side *side, const char *name)
+{
+    rh_auto_buf struct rh_buf path = RH_BUF_INIT;
+    const char *dir = component_dir(options);
+    if (!dir || rh_buf_format(&path, NULL, "%s/%s.so", dir, name) != RH_OK || access(rh_buf_cstr(&path), F_OK) != 0)
+        return;
+    (void)snprintf(side->other_name, sizeof side->other_name, "%s", name);
+    side->other = (struct keyring){.name = side->other_name, .driver = ANY_COMPONENT, .component = true};
+    side->keyring = &side->other;
+}
+
 /* The keyring that an option names. */
 static enum rh_status find_keyring(const struct rh_options *options, struct keyring_side *side, struct rh_error *err)
 {
@@ -263,14 +286,16 @@ static enum rh_status find_keyring(const struct rh_options *options, struct keyr
         if (strcmp(keyrings[i].name, name) == 0)
             side->keyring = &keyrings[i];
     }
+    if (!side->keyring)
+        find_other(options, side, name);
     if (side->keyring && side->keyring->driver)
         return RH_OK;
     const char *near = side->keyring ? NULL : rh_nearest(name, words);
     status = rh_fail(err, RH_E_USAGE, "option '--%s': %s '%s'%s%s%s", side->option,
                      side->keyring ? "there is no driver yet for keyring" : "unknown keyring",
                      RH_SHOW(rh_bytes_text(name)), near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    rh_error_hint(err, "the keyrings of this version are: keyring_file, component_keyring_file, keyring_vault, "
-                       "component_keyring_vault, and keyring_encrypted_file, which stands for a sealed keyring of "
+    rh_error_hint(err, "the keyrings of this version are: keyring_file, keyring_vault, any component whose library is in "
+                       "the components' folder, and keyring_encrypted_file, which stands for a sealed keyring of "
                        "rehome's own");
     return status;
 }
@@ -313,6 +338,29 @@ static enum rh_status put_component(const struct writer *writer, const struct ke
     if (status == RH_OK)
         status = put(writer, 4, "component_dir", dir);
     return status == RH_OK ? put_given(writer, 4, "instance_dir", instance) : status;
+}
+
+/* What a component that is driven by its library has beside its folder. */
+static enum rh_status put_library(const struct writer *writer, const struct keyring_side *side)
+{
+    rh_auto_buf struct rh_buf path = RH_BUF_INIT;
+    const char *dir = component_dir(writer->options);
+    if (rh_options_given(writer->options, side->path_option)) {
+        rh_fail(writer->err, RH_E_USAGE,
+                "option '--%s' can't be given for %s: its configuration says where its keys are", side->path_option,
+                side->keyring->name);
+        return RH_E_USAGE;
+    }
+    enum rh_status status = put_component(writer, side);
+    if (status == RH_OK)
+        status = rh_buf_format(&path, writer->err, "%s/%s.so", dir, side->keyring->name);
+    if (status == RH_OK)
+        status = put(writer, 4, "library", rh_buf_cstr(&path));
+    if (status == RH_OK)
+        status = put_given(writer, 4, "loader", rh_options_text(writer->options, "component-loader"));
+    return status == RH_OK
+               ? put_given(writer, 4, "library_path", rh_options_text(writer->options, "component-library-path"))
+               : status;
 }
 
 /* A plugin's data file, or a sealed keyring: by an option of its own. */
@@ -388,6 +436,8 @@ static enum rh_status put_side(const struct writer *writer, const struct keyring
         return status;
     if (in_vault(side))
         status = put_vault(writer, side);
+    else if (strcmp(driver, ANY_COMPONENT) == 0)
+        status = put_library(writer, side);
     else if (rh_options_given(writer->options, side->path_option))
         status = put_file(writer, side, side->path_option);
     else if (side->keyring->component)

@@ -4,6 +4,7 @@
 #include "component_keyring_file/driver.h"
 #include "consul/driver.h"
 #include "file/file.h"
+#include "keyring_component/driver.h"
 #include "keyring_file/driver.h"
 #include "keyring_vault/driver.h"
 #include "mariadb_key_file/driver.h"
@@ -16,12 +17,13 @@
 /* One line a driver. */
 /* clang-format off */
 static const struct rh_driver *const drivers[] = {
-    &rh_archive_driver,          &rh_driver_component_keyring_file,
-    &rh_driver_consul,           &rh_file_driver,
-    &rh_driver_keyring_file,     &rh_driver_keyring_vault,
-    &rh_driver_mariadb_key_file, &rh_driver_mariadb_key_vault,
-    &rh_driver_mysql,            &rh_driver_postgresql,
-    &rh_driver_sealed_keyring,   &rh_memory_driver,
+    &rh_archive_driver,           &rh_driver_component_keyring_file,
+    &rh_driver_consul,            &rh_file_driver,
+    &rh_driver_keyring_component, &rh_driver_keyring_file,
+    &rh_driver_keyring_vault,     &rh_driver_mariadb_key_file,
+    &rh_driver_mariadb_key_vault, &rh_driver_mysql,
+    &rh_driver_postgresql,        &rh_driver_sealed_keyring,
+    &rh_memory_driver,
     NULL,
 };
 /* clang-format on */

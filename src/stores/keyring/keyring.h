@@ -276,10 +276,30 @@ enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct
 bool keyring_overlaps(const struct rh_store *a, const struct rh_store *b);
 enum rh_status keyring_place_need(struct keyring_store *store, struct rh_error *err);
 
+/* The methods of the tables below, for a driver that has some of its own. */
+/* --- read.c --- */
+enum rh_status keyring_datasets(struct rh_ctx *ctx,
+                                struct rh_session *session,
+                                enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
+                                void *user);
+enum rh_status keyring_scan_next(
+    struct rh_ctx *ctx, struct rh_scan *base, size_t want_bytes, size_t want_records, struct rh_batch *batch);
+void keyring_scan_close(struct rh_scan *base);
 /* --- write.c --- */
+enum rh_status keyring_fits(struct rh_store *base,
+                            const struct rh_dataset *dataset,
+                            struct rh_bytes key,
+                            uint64_t value_bytes,
+                            struct rh_buf *ret_rival,
+                            struct rh_error *err);
+enum rh_status keyring_put(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch, enum rh_put_mode mode);
+enum rh_status keyring_remove(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch);
 void keyring_abort(struct rh_session *base);
 /* --- whole.c --- */
 enum rh_status keyring_commit(struct rh_ctx *ctx, struct rh_session *base, enum rh_commit *ret_commit);
+enum rh_status
+keyring_image(struct rh_ctx *ctx, struct rh_session *base, struct rh_arena *arena, struct rh_bytes *ret_image);
+enum rh_status keyring_put_back(struct rh_ctx *ctx, struct rh_session *base, const struct rh_bytes *image);
 
 extern const struct rh_read_ops keyring_read_ops;
 extern const struct rh_write_ops keyring_write_ops;

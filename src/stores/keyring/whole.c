@@ -285,8 +285,8 @@ static enum rh_status whole_stamp(struct rh_ctx *ctx, struct rh_session *base, s
 }
 
 /* Version, looks, then the bytes of the file that speaks. */
-static enum rh_status
-whole_image(struct rh_ctx *ctx, struct rh_session *base, struct rh_arena *arena, struct rh_bytes *ret_image)
+enum rh_status
+keyring_image(struct rh_ctx *ctx, struct rh_session *base, struct rh_arena *arena, struct rh_bytes *ret_image)
 {
     struct keyring_store *store = keyring_store_of(base);
     struct keyring_view *view = NULL;
@@ -361,7 +361,7 @@ static enum rh_status put_back(struct keyring_store *store, struct rh_bytes imag
     return status;
 }
 
-static enum rh_status whole_put_back(struct rh_ctx *ctx, struct rh_session *base, const struct rh_bytes *image)
+enum rh_status keyring_put_back(struct rh_ctx *ctx, struct rh_session *base, const struct rh_bytes *image)
 {
     struct keyring_store *store = keyring_store_of(base);
     struct keyring_view *now = NULL;
@@ -385,6 +385,6 @@ const struct rh_whole_ops keyring_whole_ops = {
     .replaces_all = false,
     .promise = whole_promise,
     .stamp = whole_stamp,
-    .image = whole_image,
-    .put_back = whole_put_back,
+    .image = keyring_image,
+    .put_back = keyring_put_back,
 };

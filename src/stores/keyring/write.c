@@ -38,12 +38,12 @@ static enum rh_status record_fits(const struct keyring_store *store,
     return store->format->fits(store, shape, parts.owner, parts.id, &parts.type, &parts.data, err);
 }
 
-static enum rh_status keyring_fits(struct rh_store *base,
-                                   const struct rh_dataset *dataset,
-                                   struct rh_bytes key,
-                                   uint64_t value_bytes,
-                                   struct rh_buf *ret_rival,
-                                   struct rh_error *err)
+enum rh_status keyring_fits(struct rh_store *base,
+                            const struct rh_dataset *dataset,
+                            struct rh_bytes key,
+                            uint64_t value_bytes,
+                            struct rh_buf *ret_rival,
+                            struct rh_error *err)
 {
     const struct keyring_store *store = (struct keyring_store *)base;
     struct rh_bytes owner, id;
@@ -231,8 +231,7 @@ put_one(struct rh_ctx *ctx, struct keyring_session *session, struct rh_record *r
     return status;
 }
 
-static enum rh_status
-keyring_put(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch, enum rh_put_mode mode)
+enum rh_status keyring_put(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch, enum rh_put_mode mode)
 {
     struct keyring_session *session = (struct keyring_session *)base;
     if (!session->begun || session->composed)
@@ -244,7 +243,7 @@ keyring_put(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch,
     return status;
 }
 
-static enum rh_status keyring_remove(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch)
+enum rh_status keyring_remove(struct rh_ctx *ctx, struct rh_session *base, struct rh_batch *batch)
 {
     (void)base;
     (void)batch;
