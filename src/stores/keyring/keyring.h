@@ -277,14 +277,6 @@ bool keyring_overlaps(const struct rh_store *a, const struct rh_store *b);
 enum rh_status keyring_place_need(struct keyring_store *store, struct rh_error *err);
 
 /* The methods of the tables below, for a driver that has some of its own. */
-/* --- read.c --- */
-enum rh_status keyring_datasets(struct rh_ctx *ctx,
-                                struct rh_session *session,
-                                enum rh_status (*add)(void *user, const struct rh_dataset *dataset),
-                                void *user);
-enum rh_status keyring_scan_next(
-    struct rh_ctx *ctx, struct rh_scan *base, size_t want_bytes, size_t want_records, struct rh_batch *batch);
-void keyring_scan_close(struct rh_scan *base);
 /* --- write.c --- */
 enum rh_status keyring_fits(struct rh_store *base,
                             const struct rh_dataset *dataset,

@@ -103,7 +103,7 @@ static bool item_set_cstring(struct item *item, const char *text)
 static const char *errmsg_by_errcode(int number)
 {
     static char text[64];
-    (void)snprintf(text, sizeof text, "message %d of MySQL's error reference", number);
+    (void)snprintf(text, sizeof text, "the words of MY-%06d, which perror tells", number);
     return text;
 }
 
