@@ -59,11 +59,10 @@ enum rh_yes { RH_UNKNOWN = 0, RH_NO, RH_YES };
 
 /* What this server really is, as seen on one session. Text is for people and the report, never secret. */
 struct rh_facts {
-    char product[64];  /* "MariaDB", "files" */
-    char version[128]; /* "10.11.19-MariaDB-0+deb12u1" */
-    char address[320]; /* where, without secrets: "db1:3306/vault/vault", "/var/lib/vault/data" */
-    /* equal for the same data however it is spelled, and by whichever driver; different for different data */
-    char identity[256];
+    char product[64];   /* "MariaDB", "files" */
+    char version[128];  /* "10.11.19-MariaDB-0+deb12u1" */
+    char address[320];  /* where, without secrets: "db1:3306/vault/vault", "/var/lib/vault/data" */
+    char identity[256]; /* equal for the same data however it is spelled, different for different data */
     /* The name under which the same store is found again, also before it exists and after a reboot; empty: its identity
      * is that. Journals without a plan are named after it. */
     char place[320];

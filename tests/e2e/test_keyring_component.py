@@ -119,7 +119,7 @@ def test_damage_is_told_by_what_it_is(home):
     source = ComponentKeystore(home / "a/keys", make_keys())
     source.path.write_bytes(source.path.read_bytes()[:-20])
     move = Move(home / "m", source, Keystore(home / "b/keys"))
-    assert move.do() == SOURCE and "the keystore 'keys'" in move.said
+    assert move.do() == SOURCE and "hexadecimal digits" in move.said
 
 
 def test_its_own_words_about_a_bad_configuration(home):

@@ -342,6 +342,7 @@ const struct rh_driver rh_driver_keyring_component = {
     .session_open = component_session_open,
     .session_close = keyring_session_close,
     .facts = component_get_facts,
+    .overlaps = keyring_overlaps,
     .locate = keyring_locate,
     .read = &read_ops,
     .write = &write_ops,
