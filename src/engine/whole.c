@@ -322,12 +322,34 @@ static enum rh_status commit_unit(struct move_run *move, struct rh_error *err)
     return status == RH_OK ? journal_landed(move, rh_buf_bytes(&stamp), err) : status;
 }
 
+/* Whether an earlier process journaled that its commit happened, and was killed before it could say that all of the
+ * copying is done; what stands must still be that. */
+static enum rh_status landed_before(struct move_run *move, bool *ret_landed, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf committed = RH_BUF_INIT, now = RH_BUF_INIT;
+    bool done = move->range_count > 0;
+    for (size_t i = 0; i < move->range_count; i++)
+        done = done && move->ranges[i].state.done;
+    *ret_landed = false;
+    enum rh_status status = done ? fact_get(move, "whole.committed", &committed, err) : RH_NOT_FOUND;
+    if (status == RH_OK)
+        status = standing(move, &now, NULL, err);
+    *ret_landed = status == RH_OK && now.size && rh_bytes_equal(rh_buf_bytes(&committed), rh_buf_bytes(&now));
+    return status == RH_NOT_FOUND ? RH_OK : status;
+}
+
 /* Whether the commit of an earlier process happened; else every range starts anew. */
 static enum rh_status take_up(struct move_run *move, bool *ret_landed, struct rh_error *err)
 {
     rh_auto_buf struct rh_buf promised = RH_BUF_INIT, now = RH_BUF_INIT;
     *ret_landed = false;
     enum rh_status status = fact_get(move, "whole.promised", &promised, err);
+    if (status == RH_NOT_FOUND) {
+        status = landed_before(move, ret_landed, err);
+        if (status != RH_OK || *ret_landed)
+            return status;
+        status = RH_NOT_FOUND;
+    }
     if (status == RH_OK)
         status = standing(move, &now, NULL, err);
     if (status == RH_OK && rh_bytes_equal(rh_buf_bytes(&promised), rh_buf_bytes(&now))) {

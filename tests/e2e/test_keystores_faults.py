@@ -125,6 +125,19 @@ def killed_everywhere(one, kind, scene, all_most):
                     one.goes_back() if back else one.goes_on()
 
 
+def test_killed_at_the_journals_last_writes(home):
+    """Just after the journal has the commit, and before it has the step, there is no promise any more to go by."""
+    one = Scene(home, Keystore, "over")
+    count = count_points(one, "journal")
+    with Cases("component killed at the journal's last writes") as cases:
+        for at in range(1, count + 1) if SOAK else range(max(1, count - 24), count + 1, 2):  # a write passes two
+            with cases.one(f"journal:{at} of {count}"):
+                one.fresh()
+                assert one.move.do(env={"RH_CRASH_AT": f"journal:{at}"}) == KILLED
+                one.old_or_new()
+                one.goes_on()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rollback_killed_at_every_step(home, kind):
     one = Scene(home, KINDS[kind], "over")
@@ -149,6 +162,10 @@ def power_env(home, at="", mode="drop", seed=1):
 
 def test_power_lost_at_every_sync_of_a_mariadb_key_file(home):
     power_lost_everywhere(home, Scene(home, MariadbKeyFile, "over"), "mariadb", "over", 6)
+
+
+def test_power_lost_at_every_sync_of_a_sealed_keystore(home):
+    power_lost_everywhere(home, Scene(home, SealedKeystore, "over"), "sealed", "over", 6)
 
 
 @pytest.mark.parametrize("scene", SCENES)
