@@ -99,10 +99,14 @@ static enum rh_status walk_file(struct walk *walk, int fd, const char *name, con
 
 /* What can't be opened: gone since it was listed, or nothing to read from; else it may matter. */
 static enum rh_status
-walk_refused(struct walk *walk, const char *name, const char *folder, int why, struct rh_error *err)
+walk_refused(struct walk *walk, int parent, const char *name, const char *folder, int why, struct rh_error *err)
 {
     struct rh_error words = {0};
-    if (why == ENOENT || why == ENXIO)
+    struct stat link;
+    /* a link to a disk that isn't there is no file that is gone */
+    const bool lost = why == ENOENT && (is_tablespace(name) || is_redo(name, folder)) &&
+                      fstatat(parent, name, &link, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(link.st_mode);
+    if ((why == ENOENT && !lost) || why == ENXIO)
         return RH_OK;
     const struct rh_proof_item item = {
         .kind = is_tablespace(name)     ? RH_PROOF_TABLESPACE
@@ -139,7 +143,7 @@ walk_entry(struct walk *walk, int parent, const char *name, const char *folder, 
     struct stat info;
     rh_auto_fd int fd = openat(parent, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
-        return walk_refused(walk, name, folder, errno, err);
+        return walk_refused(walk, parent, name, folder, errno, err);
     if (fstat(fd, &info) != 0)
         return rh_fail_errno(err, errno, "looking at '%s'", RH_SHOW(rh_buf_bytes(&walk->path)));
     if (S_ISREG(info.st_mode))

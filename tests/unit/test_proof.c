@@ -469,6 +469,10 @@ static void what_is_spoilt_is_named(void **state)
     put_file(folder, "bare.000001", rh_buf_bytes(&binlog), 512, rh_bytes("", 0));
     snprintf(path, sizeof path, "%s/loop", folder);
     assert_int_equal(symlink(".", path), 0);
+    snprintf(path, sizeof path, "%s/away.ibd", folder);
+    assert_int_equal(symlink("/nonexistent/disk/away.ibd", path), 0);
+    snprintf(path, sizeof path, "%s/away.sock", folder);
+    assert_int_equal(symlink("/nonexistent/socket", path), 0);
     snprintf(path, sizeof path, "%s/pipe", folder);
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_ok(run(folder, &seen, &counts), &err);
@@ -476,11 +480,12 @@ static void what_is_spoilt_is_named(void **state)
     assert_line(&seen, "keyless unreadable \n");
     assert_line(&seen, "not unreadable \n");
     assert_line(&seen, "blank unreadable \n");
+    assert_line(&seen, "away unreadable \n");
     assert_line(&seen, "relay.000001 unreadable \n");
     assert_line(&seen, "ib_logfile0 unreadable \n");
     assert_line(&seen, "bare.000001 unproven MySQLReplicationKey_" UUID "_3\n");
-    assert_int_equal(counts.files, 7);
-    assert_int_equal(counts.failed, 6);
+    assert_int_equal(counts.files, 8);
+    assert_int_equal(counts.failed, 7);
 }
 
 static void folders_that_are_none(void **state)
