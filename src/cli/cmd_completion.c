@@ -101,15 +101,49 @@ static void put_topics(const char *before)
     printf("%sstores%splan%sseal%smove", before, before, before, before);
 }
 
+/* The next store from a place on that is a keyring; NULL when there is none. */
+static const struct rh_driver *next_keyring(size_t *at)
+{
+    while (rh_drivers()[*at] && rh_drivers()[*at]->model != RH_MODEL_KEYRING)
+        ++*at;
+    return rh_drivers()[*at] ? rh_drivers()[(*at)++] : NULL;
+}
+
 /* The stores that are keyrings, divided by blanks. */
 static void put_keystores(void)
 {
     const char *before = "";
-    for (size_t i = 0; rh_drivers()[i]; i++)
-        if (rh_drivers()[i]->model == RH_MODEL_KEYRING) {
-            printf("%s%s", before, rh_drivers()[i]->name);
-            before = " ";
-        }
+    const struct rh_driver *driver;
+    for (size_t at = 0; (driver = next_keyring(&at)); before = " ")
+        printf("%s%s", before, driver->name);
+}
+
+/* NAME= of each option that may stand among the words of a command line, divided by blanks; those of a block with its
+ * name before them. False when there was none. */
+static bool put_names(const struct rh_option *table, const char *block, bool begun)
+{
+    for (; table && table->name; table++) {
+        if (table->flags & RH_OPT_HIDDEN || table->type == RH_OPT_IGNORED ||
+            (table->type == RH_OPT_SECRET && !table->is_secret))
+            continue;
+        if (table->type == RH_OPT_BLOCK)
+            begun = put_names(table->block, table->name, begun);
+        else
+            printf("%s%s%s%s=", begun ? " " : "", block, *block ? "." : "", table->name);
+        begun = true;
+    }
+    return begun;
+}
+
+/* A line for each keyring: its name and what stands around it, then its options. */
+static void put_keyring_names(const char *before, const char *between, const char *after)
+{
+    const struct rh_driver *driver;
+    for (size_t at = 0; (driver = next_keyring(&at));) {
+        printf("%s%s%s", before, driver->name, between);
+        put_names(driver->options, "", false);
+        puts(after);
+    }
 }
 
 /* The words of a choice or of the topics, divided by blanks. */
@@ -117,10 +151,6 @@ static void put_words(const struct rh_option *option)
 {
     if (kind_of(option) == KIND_TOPIC) {
         put_topics(" ");
-        return;
-    }
-    if (kind_of(option) == KIND_KEYSTORE) {
-        put_keystores();
         return;
     }
     for (size_t i = 0; option->choices[i]; i++)
@@ -158,9 +188,7 @@ static void bash_value(const struct rh_option *option)
         putchar('\'');
         break;
     case KIND_KEYSTORE:
-        fputs("words_and_files '", stdout);
-        put_words(option);
-        putchar('\'');
+        fputs("keystore", stdout);
         break;
     case KIND_NOTHING:
     case KIND_ANY:
@@ -196,6 +224,28 @@ static void bash_command(const struct rh_command *command)
     puts("        ;;");
 }
 
+/* The rest of the function for a keystore's words: stores, behind one its options, and files. */
+static void bash_keystores(void)
+{
+    fputs("    words='", stdout);
+    put_keystores();
+    puts("'\n"
+         "    for word in \"${COMP_WORDS[@]}\"; do\n"
+         "        case $word in");
+    put_keyring_names("        ", ") words='", "' ;;");
+    puts("        esac\n"
+         "    done\n"
+         "    # behind NAME= stands a file\n"
+         "    [[ ${COMP_WORDS[COMP_CWORD - 1]} != = && ${COMP_WORDS[COMP_CWORD]} != = ]] || words=''\n"
+         "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
+         "    [[ ${#COMPREPLY[@]} != 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace 2> /dev/null\n"
+         "    [[ $cur && ${#COMPREPLY[@]} != 0 ]] || {\n"
+         "        compopt -o filenames 2> /dev/null\n"
+         "        mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"$cur\")\n"
+         "    }\n"
+         "}");
+}
+
 /* The whole script. */
 static void bash_script(void)
 {
@@ -205,11 +255,10 @@ static void bash_script(void)
          "    compopt -o filenames 2> /dev/null\n"
          "    mapfile -t COMPREPLY < <(compgen \"$1\" -- \"$cur\")\n"
          "}\n"
-         "_rehome_words_and_files() {\n"
-         "    compopt -o filenames 2> /dev/null\n"
-         "    mapfile -t COMPREPLY < <(compgen -W \"$1\" -f -- \"$cur\")\n"
-         "}\n"
-         "_rehome() {\n"
+         "_rehome_keystore() {\n"
+         "    local word words=''");
+    bash_keystores();
+    puts("_rehome() {\n"
          "    local cur=${COMP_WORDS[COMP_CWORD]} prev='' command='' word i\n"
          "    COMPREPLY=()\n"
          "    ((COMP_CWORD < 1)) || prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
@@ -266,9 +315,7 @@ static void zsh_value(const struct rh_option *option)
         putchar(')');
         break;
     case KIND_KEYSTORE:
-        fputs(":{_alternative \"stores:store:(", stdout);
-        put_words(option);
-        fputs(")\" \"files:file:_files\"}", stdout);
+        fputs(":_rehome_keystore", stdout);
         break;
     case KIND_NOTHING:
     case KIND_ANY:
@@ -320,10 +367,35 @@ static void zsh_commands(void)
     }
 }
 
+/* The function for a keystore's words: stores, behind one its options, and files. */
+static void zsh_keystores(void)
+{
+    fputs("_rehome_keystore() {\n    local word\n    local -a names=(", stdout);
+    put_keystores();
+    puts(") stores=()\n"
+         "    for word in $words; do\n"
+         "        case $word in");
+    put_keyring_names("        ", ") stores=($word) names=(", ") ;;");
+    puts("        esac\n"
+         "    done\n"
+         "    if compset -P '*='; then\n"
+         "        _files\n"
+         "    elif ((#stores)); then\n"
+         "        compadd -S '' -- $names\n"
+         "        _files\n"
+         "    else\n"
+         "        compadd -- $names\n"
+         "        _files\n"
+         "    fi\n"
+         "}");
+}
+
 /* The whole script. */
 static void zsh_script(void)
 {
-    puts("#compdef rehome\n# zsh completion for rehome, made by 'rehome completion zsh'\n_rehome() {\n"
+    puts("#compdef rehome\n# zsh completion for rehome, made by 'rehome completion zsh'");
+    zsh_keystores();
+    puts("_rehome() {\n"
          "    local -a commands=(");
     zsh_commands();
     puts("    )\n"
@@ -408,9 +480,28 @@ static void fish_command(const struct rh_command *command)
         puts(" -F");
         return;
     }
-    fputs(kind_of(place) == KIND_KEYSTORE ? " -F -a '" : " -a '", stdout);
+    if (kind_of(place) == KIND_KEYSTORE) {
+        puts(" -F -a '(__rehome_keystore)'");
+        return;
+    }
+    fputs(" -a '", stdout);
     put_words(place);
     puts("'");
+}
+
+/* The function that prints a keystore's words: stores, behind one its options. */
+static void fish_keystores(void)
+{
+    fputs("function __rehome_keystore\n    set -l words ", stdout);
+    put_keystores();
+    puts("\n"
+         "    for word in (commandline -opc)\n"
+         "        switch $word");
+    put_keyring_names("            case ", "\n                set words ", "");
+    puts("        end\n"
+         "    end\n"
+         "    printf '%s\\n' $words\n"
+         "end");
 }
 
 /* The whole script. */
@@ -428,8 +519,9 @@ static void fish_script(void)
     puts("; or break\n"
          "    end\n"
          "    test \"$found\" = \"$argv[1]\"\n"
-         "end\n"
-         "complete -c rehome -f");
+         "end");
+    fish_keystores();
+    puts("complete -c rehome -f");
     for (size_t i = 0; rh_commands[i]; i++) {
         const bool twofold = *second_word(rh_commands[i]) != '\0';
         if (is_first(i))

@@ -34,6 +34,10 @@ CASES = [
     ("rehome keyring li", "rehome keyring list "),
     ("rehome keyring check --datadir fold", {"rehome keyring check --datadir folder/", "rehome keyring check --datadir folder/ "}),
     ("rehome keyring list seal", "rehome keyring list sealed_keyring "),
+    ("rehome keyring list sealed_keyring key_f", {"rehome keyring list sealed_keyring key_file="}),
+    ("rehome keyring list sealed_keyring path=pla", "rehome keyring list sealed_keyring path=plan-of-mine.hcl "),
+    ("rehome keyring list component_keyring_file component_dir=fold",
+     {f"rehome keyring list component_keyring_file component_dir=folder{end}" for end in ("/", "/ ")}),
     ("rehome keyring check pla", "rehome keyring check plan-of-mine.hcl "),
     ("rehome keyring show an-id plan-o", "rehome keyring show an-id plan-of-mine.hcl "),
     ("rehome run --no-v", "rehome run --no-verify "),
@@ -130,7 +134,7 @@ def test_fish(script, tmp_path):
     path = script("fish")
     for typed, wanted in CASES:
         wanted = {line.strip().replace("=", " ").split()[-1] for line in (wanted if isinstance(wanted, set) else {wanted})}
-        offers = [offer.rpartition("=")[2] for offer in fish(path, tmp_path, typed)]
+        offers = [offer.removesuffix("=").rpartition("=")[2] for offer in fish(path, tmp_path, typed)]
         assert offers == sorted(wanted)[:1] or not offers and "nothing" in typed, (typed, offers)
 
 

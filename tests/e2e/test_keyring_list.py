@@ -114,6 +114,27 @@ def test_filters_and_order(rehome, tmp_path):
         assert done.stderr.startswith(f"{count} of 12 keys in "), done.stderr
 
 
+def test_columns_are_aligned_by_characters(rehome, tmp_path):
+    owners = ["ünï@%", "a@%", "a-long-name-of-an-account@localhost", "b\x1b@%"]
+    path = PluginKeystore(tmp_path / "a/keys", {(owner.encode(), b"the-id"): (b"AES", bytes(16)) for owner in owners}).path
+    lines = rehome("keyring", "list", path).stdout.splitlines()[1:]
+    places = {line.split()[2]: line.index("the-id") for line in lines}
+    assert places["ünï@%"] == places["a@%"] == places["b\\x1b@%"] < places["a-long-name-of-an-account@localhost"]
+    assert places["a@%"] == 4 + 2 + 5 + 2 + 32 + 2 + 4 + 2  # the longest doesn't push the others away
+
+
+def test_a_destination_is_only_read(rehome, tmp_path):
+    """What must not be replaced may still be looked at: a keystore with a second name."""
+    path = Keystore(tmp_path / "a/keys", make_keys(5)).path
+    (tmp_path / "a/other").hardlink_to(path)
+    plan = tmp_path / "plan.hcl"
+    plan.write_text(f'move "m" {{ source "component_keyring_file" {{ path = "{tmp_path}/none" }}\n'
+                    f'destination "component_keyring_file" {{ path = "{path}" }} }}\n')
+    assert rehome("check", plan).returncode == REFUSED
+    done = rehome("keyring", "list", "--side=destination", plan)
+    assert done.returncode == OK and len(ids(done)) == 5, done.stderr
+
+
 def test_files_are_counted_for_their_keys(rehome):
     done = rehome("keyring", "list", f"--datadir={HEADS}/data", HEADS / "keys.json")
     table, head = rows(done)
