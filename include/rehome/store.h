@@ -253,7 +253,7 @@ struct rh_whole_ops {
 
 struct rh_store_args {
     const struct rh_options *options;
-    enum rh_side side;
+    enum rh_side side; /* none: its names are only looked at */
     bool vault_config; /* the options come from Vault's stanza and keep Vault's meaning (TLS!) */
     const char *name;  /* the move's name, for messages */
     /* where large temporary files may go, sealed; NULL, or not there: the system's temporary folder */

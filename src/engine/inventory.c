@@ -206,7 +206,7 @@ static enum rh_status fill(struct rh_inventory *inventory, struct rh_error *err)
     struct rh_ctx ctx = ctx_of(inventory, err);
     const struct rh_store_args args = {
         .options = inventory->args.options,
-        .side = RH_SIDE_SOURCE, /* whichever it is in a plan: it is only read */
+        .side = RH_SIDE_NONE, /* whichever it is in a plan: it is only looked at */
         .name = inventory->args.name,
         .spool_dir = inventory->args.spool_dir,
     };

@@ -123,16 +123,18 @@ def test_columns_are_aligned_by_characters(rehome, tmp_path):
     assert places["a@%"] == 4 + 2 + 5 + 2 + 32 + 2 + 4 + 2  # the longest doesn't push the others away
 
 
-def test_a_destination_is_only_read(rehome, tmp_path):
-    """What must not be replaced may still be looked at: a keystore with a second name."""
+def test_what_can_not_be_moved_can_be_looked_at(rehome, tmp_path):
+    """A keystore with a second name, as in a backup made of hard links, and one that others may write."""
     path = Keystore(tmp_path / "a/keys", make_keys(5)).path
     (tmp_path / "a/other").hardlink_to(path)
     plan = tmp_path / "plan.hcl"
     plan.write_text(f'move "m" {{ source "component_keyring_file" {{ path = "{tmp_path}/none" }}\n'
                     f'destination "component_keyring_file" {{ path = "{path}" }} }}\n')
+    path.chmod(0o666)
     assert rehome("check", plan).returncode == REFUSED
-    done = rehome("keyring", "list", "--side=destination", plan)
-    assert done.returncode == OK and len(ids(done)) == 5, done.stderr
+    for words in (["--side=destination", plan], [path]):
+        done = rehome("keyring", "list", *words)
+        assert done.returncode == OK and len(ids(done)) == 5, done.stderr
 
 
 def test_files_are_counted_for_their_keys(rehome):

@@ -133,10 +133,10 @@ struct keyring_shown keyring_place_show(const struct keyring_place *place, const
 enum rh_status keyring_place_open(struct keyring_place *place, const char *path, struct rh_error *err) RH_MUST_USE;
 void keyring_place_close(struct keyring_place *place);
 /* Opens a file of the folder and refuses (RH_E_REFUSED) what isn't a keystore's file or could be swapped by somebody
- * else. RH_NOT_FOUND. `replacing`: it will be replaced by us. */
+ * else. RH_NOT_FOUND. `side`: a destination's will be replaced by us; that of no side is only looked at. */
 enum rh_status keyring_place_file(const struct keyring_place *place,
                                   const char *name,
-                                  bool replacing,
+                                  enum rh_side side,
                                   int *ret_fd,
                                   struct stat *ret_stat,
                                   struct rh_error *err) RH_MUST_USE;

@@ -132,7 +132,7 @@ static enum rh_status check_file(const struct keyring_place *place,
                                  const char *name,
                                  int fd,
                                  const struct stat *st,
-                                 bool replacing,
+                                 enum rh_side side,
                                  struct rh_error *err)
 {
     struct stat folder;
@@ -140,6 +140,8 @@ static enum rh_status check_file(const struct keyring_place *place,
         return rh_fail_errno(err, errno, "looking at the folder of '%s'", keyring_place_show(place, name).text);
     if (!S_ISREG(st->st_mode))
         return refuse(place, err, name, "is no regular file", "name the keystore's file");
+    if (side == RH_SIDE_NONE)
+        return RH_OK; /* whoever looks may look at a copy in a backup, too */
     if (st->st_nlink > 1)
         return refuse(place, err, name,
                       "has more than one name (hard links): replacing it would leave the others as they are",
@@ -149,7 +151,7 @@ static enum rh_status check_file(const struct keyring_place *place,
     if (st->st_uid != geteuid() && st->st_uid != 0 && st->st_uid != folder.st_uid)
         return refuse(place, err, name, "belongs to somebody who owns neither its folder nor this process",
                       "give file and folder to the server's account");
-    if (!replacing)
+    if (side != RH_SIDE_DESTINATION)
         return RH_OK;
     if (is_mount(place, fd, st))
         return refuse(place, err, name, "is a mount point of its own, which can't be replaced",
@@ -162,7 +164,7 @@ static enum rh_status check_file(const struct keyring_place *place,
 
 enum rh_status keyring_place_file(const struct keyring_place *place,
                                   const char *name,
-                                  bool replacing,
+                                  enum rh_side side,
                                   int *ret_fd,
                                   struct stat *ret_stat,
                                   struct rh_error *err)
@@ -176,7 +178,7 @@ enum rh_status keyring_place_file(const struct keyring_place *place,
         return rh_fail_errno(err, errno, "opening the keystore '%s'", keyring_place_show(place, name).text);
     if (fstat(fd, ret_stat) != 0)
         return rh_fail_errno(err, errno, "looking at the keystore '%s'", keyring_place_show(place, name).text);
-    enum rh_status status = check_file(place, name, fd, ret_stat, replacing, err);
+    enum rh_status status = check_file(place, name, fd, ret_stat, side, err);
     if (status == RH_OK) {
         *ret_fd = fd;
         fd = -1;

@@ -193,8 +193,7 @@ static enum rh_status read_backup(struct keyring_store *store, struct keyring_vi
     bool taken = false;
     if (store->format->backup == KEYRING_BACKUP_NONE)
         return RH_NOT_FOUND;
-    const bool replacing = store->side == RH_SIDE_DESTINATION;
-    enum rh_status status = keyring_place_file(&store->place, store->place.backup, replacing, &fd, &st, err);
+    enum rh_status status = keyring_place_file(&store->place, store->place.backup, store->side, &fd, &st, err);
     if (status != RH_OK)
         return status;
     view->backup_there = true;
@@ -223,8 +222,7 @@ static enum rh_status read_file(struct keyring_store *store, struct keyring_view
 {
     rh_auto_fd int fd = -1;
     struct stat st;
-    const bool replacing = store->side == RH_SIDE_DESTINATION;
-    enum rh_status status = keyring_place_file(&store->place, store->place.name, replacing, &fd, &st, err);
+    enum rh_status status = keyring_place_file(&store->place, store->place.name, store->side, &fd, &st, err);
     if (status == RH_NOT_FOUND) {
         view->speaks = KEYRING_NOBODY;
         view->shape = store->fresh;

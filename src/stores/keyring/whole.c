@@ -131,11 +131,11 @@ static enum rh_status looks_to_keep(const struct keyring_store *store,
 {
     rh_auto_fd int fd = -1;
     struct stat st;
-    enum rh_status status = keyring_place_file(&store->place, store->place.name, true, &fd, &st, err);
+    enum rh_status status = keyring_place_file(&store->place, store->place.name, RH_SIDE_DESTINATION, &fd, &st, err);
     if (status == RH_NOT_FOUND && view->speaks != KEYRING_BACKUP)
         return keyring_looks_new(&store->place, looks, err);
     if (status == RH_NOT_FOUND)
-        status = keyring_place_file(&store->place, store->place.backup, true, &fd, &st, err);
+        status = keyring_place_file(&store->place, store->place.backup, RH_SIDE_DESTINATION, &fd, &st, err);
     return status == RH_OK ? keyring_looks_read(fd, looks, err) : status;
 }
 
@@ -153,7 +153,7 @@ static enum rh_status resolve_backup(const struct keyring_store *store,
     if (view->speaks == KEYRING_BACKUP) {
         rh_auto_fd int fd = -1;
         struct stat st;
-        status = keyring_place_file(place, place->backup, true, &fd, &st, err);
+        status = keyring_place_file(place, place->backup, RH_SIDE_DESTINATION, &fd, &st, err);
         if (status == RH_OK)
             status = keyring_looks_give(fd, looks, err);
         /* its server never synced it */
@@ -301,7 +301,7 @@ keyring_image(struct rh_ctx *ctx, struct rh_session *base, struct rh_arena *aren
     if (status == RH_OK)
         status = looks_to_keep(store, view, &looks, ctx->err);
     if (status == RH_OK)
-        status = keyring_place_file(&store->place, speaker(store, view), true, &fd, &st, ctx->err);
+        status = keyring_place_file(&store->place, speaker(store, view), RH_SIDE_DESTINATION, &fd, &st, ctx->err);
     if (status == RH_OK)
         status = keyring_read_all(fd, speaker(store, view), arena, &content, ctx->err);
     keyring_view_drop(view);
