@@ -10,7 +10,10 @@
 import os
 import pathlib
 import shutil
+import struct
 import tempfile
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from vaultlib import Server
 
@@ -104,6 +107,23 @@ class EncryptedMariadb(Server):
         assert any("enc" in row[-1] for row in said)
         for path in [*self.data.rglob("enc/*"), *self.data.glob("binlog.0*"), *self.data.glob("ib_logfile*")]:
             assert PLAIN.encode() not in path.read_bytes(), path
+
+
+def make_tablespace(datadir, name, number, key, ctr=False, space=77, page=3, lsn=0x123456):
+    """As much of an encrypted tablespace as tells of its key: page 0 and one more."""
+    salt, vector = os.urandom(16), struct.pack("<IIQ", space, page, lsn)
+    own = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(salt)
+    plain = bytes(8) + struct.pack(">I", space) + bytes(4)
+    mode = modes.CTR(vector) if ctr else modes.CBC(vector)
+    block = Cipher(algorithms.AES(own), mode).encryptor().update(plain)
+    content = bytearray(65536)
+    content[34:38], content[54:58] = struct.pack(">I", space), struct.pack(">I", 0x15)
+    content[10428:10461] = b"s\x0e\x0cREt\x01\x10" + salt + struct.pack(">IIB", 1, number, 1)
+    content[page * 16384:page * 16384 + 24] = struct.pack(">IIQQ", 1, page, 0, lsn)
+    content[page * 16384 + 26:page * 16384 + 42] = block
+    path = pathlib.Path(datadir) / f"{name}.ibd"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 # --- in a Vault ---

@@ -12,7 +12,7 @@ import tempfile
 import pytest
 from faultlib import DESTINATION, KILLED, OK, PLAN, REFUSED, Cases, Move, home  # noqa: F401
 from keystorelib import Keystore, MariadbKeyFile, make_keys, make_mariadb_keys
-from mariadblib import EncryptedMariadb, Keys, VaultKeys, by_file, by_vault
+from mariadblib import EncryptedMariadb, Keys, VaultKeys, by_file, by_vault, make_tablespace
 from vaultlib import TIMEOUT, TOP, missing_server
 
 sys.path.insert(0, str(TOP / "tests/servers"))
@@ -204,6 +204,45 @@ def test_the_cipher_that_cannot_move(home, place, vault):
         vault.mounts[""]["mdb/"].items.clear()
 
 
+def test_the_cipher_and_the_keys_by_a_data_folder(home, place):
+    """Each key shows by a page that it is the right one and of AES_CBC, before anything is written."""
+    keys = make_mariadb_keys(5)
+    key = {n: keys[b"", b"mariadb-%d" % n][1] for n in range(1, 6)}
+    data, files = home / "data", MariadbKeyFile(home / "b/keys")
+    source = MariadbKeyFile(home / "a/keys", keys)
+    vault = VaultKeys(place.vault, "mdb", home / "token", f'server_datadir = "{data}"')
+    files.more = vault.more
+    data.mkdir()
+
+    def run(destination, code, words=""):
+        for verb in ("check", "run"):
+            shutil.rmtree(home / "m", ignore_errors=True)
+            move = Move(home / "m", source, destination)
+            move.must(code, verb)
+            assert words in move.said, move.said
+        done = destination.read()
+        if done:
+            move.must(OK, "rollback")
+        return done
+
+    for one in (vault, files):
+        assert run(one, REFUSED, "shows nothing of its keys: 0 tablespaces") is None
+    make_tablespace(data, "shop/orders", 2, key[2])
+    make_tablespace(data, "shop/clients", 1, key[1])
+    for one in (vault, files):
+        assert run(one, OK) == keys
+    make_tablespace(data, "shop/odd", 5, key[5][::-1])
+    for one in (vault, files):
+        assert run(one, REFUSED, "'mariadb-5': it doesn't open the server's tablespace 'shop/odd'") is None
+    make_tablespace(data, "shop/odd", 5, key[5], ctr=True)
+    assert run(vault, REFUSED, "'mariadb-5': the server's tablespace 'shop/odd' is encrypted with AES_CTR") is None
+    assert run(files, OK) == keys
+    make_tablespace(data, "shop/odd", 6, key[5])
+    shutil.rmtree(home / "m")
+    move = Move(home / "m", source, files)
+    assert move.do() != OK and "'shop/odd' needs key 6, and there would be none" in move.said and files.read() is None
+
+
 def test_keys_without_a_number_are_refused_by_name(home, place):
     move = Move(home / "m", Keystore(home / "a/keys", make_keys(5)), place)
     move.must(REFUSED)
@@ -300,6 +339,7 @@ def test_a_server_opens_its_tables_with_keys_that_were_moved(home, place, vault,
         options = by_vault(place, vault.token(policies=["server"]), tls + "/ca.pem")
         with EncryptedMariadb(*by_file(first, "AES_CBC")) as server:
             server.encrypt()
+            place.more = f'server_datadir = "{server.data}"'
             Move(home / "m1", first, place).must(OK)
             server.use(*options)
             server.all_there()
@@ -307,7 +347,7 @@ def test_a_server_opens_its_tables_with_keys_that_were_moved(home, place, vault,
             server.rows.append(["1000", "written under the Vault"])
             server.sql("INSERT INTO enc.one VALUES (1000, 'written under the Vault')")
             server.sql("INSERT INTO enc.aria VALUES (1000, 'written under the Vault')")
-            back = MariadbKeyFile(keys.folder("back") / "keys")
+            back = MariadbKeyFile(keys.folder("back") / "keys", more=place.more)
             Move(home / "m2", place, back).must(OK)
             server.use(*by_file(back, "AES_CBC"))
             server.all_there()

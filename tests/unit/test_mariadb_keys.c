@@ -6,9 +6,11 @@
 #include "../../src/stores/mariadb_key_file/text.h"
 
 #include <rehome/base.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define K16 "000102030405060708090a0b0c0d0e0f"
@@ -369,6 +371,28 @@ static void test_a_file_that_would_be_too_long(void **state)
     fixture_close(&fixture);
 }
 
+static void test_how_a_file_begins(void **state)
+{
+    static const char *const yes[] = {"Salted__12345678901234567890", "1;" K16, "# c\n\n 12;00", "4294967295;ab"};
+    static const char *const no[] = {"",
+                                     "#",
+                                     "# only a comment that is too long",
+                                     "1;",
+                                     "12",
+                                     "x;00",
+                                     ";00",
+                                     "1;0x00",
+                                     "{\"version\"",
+                                     "Keyring file version:2.0",
+                                     "plan \"x\" {",
+                                     "Salted__"};
+    (void)state;
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        assert_true(mariadb_file_begins(rh_bytes(yes[i], strlen(yes[i]) < 32 ? strlen(yes[i]) : 32)));
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        assert_false(mariadb_file_begins(rh_bytes(no[i], strlen(no[i]) < 32 ? strlen(no[i]) : 32)));
+}
+
 /* --- encrypted --- */
 
 /* `openssl enc -aes-256-cbc ... -k filekey` of "1;" K16 "\n". */
@@ -460,6 +484,110 @@ static void test_encrypted_and_wrong(void **state)
     fixture_close(&fixture);
 }
 
+/* --- pages --- */
+
+/* Of a table that MariaDB 10.11 has encrypted under key 2 with the bytes 0, 1, 2, ... 15: head of the tablespace, its
+ * words of encryption, the beginning of page 3. */
+static const struct {
+    enum mariadb_cipher cipher;
+    const char *head, *words, *page;
+} tablespaces[] = {
+    {MARIADB_CBC,
+     "0000000000000000ffffffffffffffff000000000000e20300080000000000000000000000060000000600000000000000040000004000000"
+     "015000000040000", "730e0c5245740110ea209ebe37a153ac949d51c6633afc4c000000010000000201",
+     "0000000100000003ffffffffffffffff000000000000f9d145bf7ae1420ea360ba41cb29081def74c399"},
+    {MARIADB_CTR,
+     "0000000000000000ffffffffffffffff000000000000e20300080000000000000000000000060000000600000000000000040000004000000"
+     "015000000040000", "730e0c524574011095de9d6bd68e0c765598f8b7ddaf25cc000000010000000201",
+     "0000000100000003ffffffffffffffff000000000000fceb45bf39729bebbcec0b7d77f5075e83df46da"},
+};
+enum { WORDS_AT = 10428, PAGE_SIZE = 16384 };
+
+/* A data folder with one such tablespace, shop/orders.ibd; `spoil` is XORed to the first byte of its flags. */
+static void make_datadir(char path[static 64], size_t which, uint8_t spoil, bool encrypted)
+{
+    char file[128];
+    uint8_t bytes[64];
+    snprintf(path, 64, "/tmp/rehome-datadir-XXXXXX");
+    assert_non_null(mkdtemp(path));
+    snprintf(file, sizeof file, "%s/shop", path);
+    assert_int_equal(mkdir(file, 0700), 0);
+    snprintf(file, sizeof file, "%s/shop/orders.ibd", path);
+    rh_auto_fd int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && ftruncate(fd, 4 * PAGE_SIZE) == 0);
+    struct rh_bytes part = from_hex(tablespaces[which].head, bytes);
+    bytes[57] ^= spoil;
+    assert_int_equal(pwrite(fd, part.data, part.size, 0), part.size);
+    part = from_hex(tablespaces[which].words, bytes);
+    if (encrypted)
+        assert_int_equal(pwrite(fd, part.data, part.size, WORDS_AT), part.size);
+    part = from_hex(tablespaces[which].page, bytes);
+    assert_int_equal(pwrite(fd, part.data, part.size, (off_t)3 * PAGE_SIZE), part.size);
+}
+
+static void remove_datadir(const char *path)
+{
+    char part[128];
+    snprintf(part, sizeof part, "%s/shop/orders.ibd", path);
+    unlink(part);
+    snprintf(part, sizeof part, "%s/shop", path);
+    rmdir(part);
+    rmdir(path);
+}
+
+static void test_pages_of_a_server(void **state)
+{
+    uint8_t key[32];
+    (void)state;
+    for (size_t i = 0; i < sizeof key; i++)
+        key[i] = (uint8_t)i;
+    for (size_t i = 0; i < sizeof tablespaces / sizeof *tablespaces; i++) {
+        struct mariadb_samples samples = {0};
+        enum mariadb_cipher cipher = MARIADB_OPENS_NOT;
+        char path[64];
+        make_datadir(path, i, 0, true);
+        assert_ok(mariadb_samples_take(&samples, path, &err), &err);
+        remove_datadir(path);
+        assert_int_equal(samples.count, 1);
+        assert_string_equal(samples.samples[0].name, "shop/orders");
+        assert_int_equal(samples.samples[0].number, 2);
+        assert_int_equal(samples.samples[0].version, 1);
+        assert_int_equal(samples.samples[0].page, 3);
+        assert_ok(mariadb_sample_try(&samples.samples[0], rh_bytes(key, 16), &cipher, &err), &err);
+        assert_int_equal(cipher, tablespaces[i].cipher);
+        /* the right key; one that nobody needs; another one; another length; another version */
+        const bool ctr = cipher == MARIADB_CTR;
+        assert_ok(mariadb_samples_try(&samples, 2, rh_bytes(key, 16), false, &err), &err);
+        assert_int_equal(mariadb_samples_try(&samples, 2, rh_bytes(key, 16), true, &err), ctr ? RH_E_LIMIT : RH_OK);
+        assert_ok(mariadb_samples_try(&samples, 3, rh_bytes(key, 32), true, &err), &err);
+        assert_int_equal(mariadb_samples_try(&samples, 2, rh_bytes(key + 1, 16), false, &err), RH_E_LIMIT);
+        assert_non_null(strstr(err.text, "'shop/orders'"));
+        assert_int_equal(mariadb_samples_try(&samples, 2, rh_bytes(key, 32), false, &err), RH_E_LIMIT);
+        samples.samples[0].version = 2;
+        assert_int_equal(mariadb_samples_try(&samples, 2, rh_bytes(key, 16), false, &err), RH_E_LIMIT);
+        assert_non_null(strstr(err.text, "version 2"));
+        mariadb_samples_done(&samples);
+    }
+}
+
+static void test_a_folder_that_shows_nothing(void **state)
+{
+    struct mariadb_samples samples = {0};
+    char path[64];
+    (void)state;
+    make_datadir(path, 0, 0x10, true); /* not full_crc32 */
+    assert_int_equal(mariadb_samples_take(&samples, path, &err), RH_E_REFUSED);
+    assert_non_null(strstr(err.text, "1 of a format that can't be read"));
+    remove_datadir(path);
+    mariadb_samples_done(&samples);
+    make_datadir(path, 0, 0, false);
+    assert_int_equal(mariadb_samples_take(&samples, path, &err), RH_E_REFUSED);
+    assert_non_null(strstr(err.text, "1 aren't encrypted"));
+    remove_datadir(path);
+    mariadb_samples_done(&samples);
+    assert_int_equal(mariadb_samples_take(&samples, path, &err), RH_E_IO);
+}
+
 /* --- the filekey --- */
 
 static enum rh_status take_filekey(const char *value, struct rh_secret **ret)
@@ -522,8 +650,11 @@ int main(void)
         cmocka_unit_test(test_a_destination_may_be_empty),
         cmocka_unit_test(test_a_rewrite_keeps_comments),
         cmocka_unit_test(test_a_file_that_would_be_too_long),
+        cmocka_unit_test(test_how_a_file_begins),
         cmocka_unit_test(test_encrypted_by_openssl),
         cmocka_unit_test(test_encrypted_and_wrong),
+        cmocka_unit_test(test_pages_of_a_server),
+        cmocka_unit_test(test_a_folder_that_shows_nothing),
         cmocka_unit_test(test_the_filekey),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,11 +33,13 @@ static const struct rh_option options[] = {
      .value_name = "N",
      .help = "rounds of PBKDF2, a server's file_key_management_use_pbkdf2; 0: without"},
     MARIADB_NAME_OPTIONS,
+    MARIADB_DATADIR_OPTION,
     {.name = NULL                          },
 };
 
 /* The driver's own part, from the options. */
-static enum rh_status take_own(const struct rh_options *values, struct mariadb_file **ret_own, struct rh_error *err)
+static enum rh_status
+take_own(const struct rh_options *values, enum rh_side side, struct mariadb_file **ret_own, struct rh_error *err)
 {
     struct mariadb_file *own = calloc(1, sizeof *own);
     if (!own)
@@ -50,6 +52,9 @@ static enum rh_status take_own(const struct rh_options *values, struct mariadb_f
     enum rh_status status = mariadb_names_new(values, &own->names, err);
     if (status == RH_OK)
         status = cipher_filekey(values, &own->cipher.filekey, err);
+    const char *datadir = side == RH_SIDE_DESTINATION ? rh_options_text(values, "server_datadir") : NULL;
+    if (status == RH_OK && datadir)
+        status = mariadb_samples_take(&own->samples, datadir, err);
     const struct rh_secret *given = rh_options_secret(values, "filekey");
     if (status == RH_OK && given && !cipher_filekey_is_secret(rh_secret_bytes(given))) {
         own->filekey_path = strdup((const char *)rh_secret_bytes(given).data);
@@ -68,7 +73,7 @@ static enum rh_status mariadb_open(struct rh_ctx *ctx, const struct rh_store_arg
     struct keyring_store *store = NULL;
     struct mariadb_file *own = NULL;
     char *path = NULL;
-    enum rh_status status = take_own(args->options, &own, ctx->err);
+    enum rh_status status = take_own(args->options, args->side, &own, ctx->err);
     if (status == RH_OK)
         status = keyring_path(rh_options_text(args->options, "path"), rh_options_place(args->options, "path"), &path,
                               ctx->err);
@@ -123,5 +128,6 @@ const struct rh_driver rh_driver_mariadb_key_file = {
     .options = options,
     .open = mariadb_open,
     .settings = mariadb_settings,
+    .recognises = mariadb_file_begins,
     KEYRING_DRIVER,
 };

@@ -372,6 +372,18 @@ static enum rh_status write_text(
     return RH_OK;
 }
 
+/* Refuses a file without a key that the server's tablespaces need. */
+static enum rh_status
+check_needed(const struct mariadb_samples *samples, struct numbered *numbered, size_t count, struct rh_error *err)
+{
+    for (size_t i = 0; i < samples->count; i++)
+        if (!find_number(numbered, count, samples->samples[i].number))
+            return rh_fail(err, RH_E_REFUSED,
+                           "the server's tablespace '%s' needs key %" PRIu32 ", and there would be none",
+                           RH_SHOW(rh_bytes_text(samples->samples[i].name)), samples->samples[i].number);
+    return RH_OK;
+}
+
 /* The clear text of the new file, in the arena. */
 static enum rh_status compose_text(const struct mariadb_file *own,
                                    const struct keyring_entry *entries,
@@ -393,6 +405,8 @@ static enum rh_status compose_text(const struct mariadb_file *own,
         rh_error_hint(err, "move the key that is to have number 1, too, or give that number to one by 'map'");
         return RH_E_REFUSED;
     }
+    if (status == RH_OK)
+        status = check_needed(&own->samples, numbered, count, err);
     if (status == RH_OK)
         status = write_text(old, numbered, count, out, &size, err);
     if (status == RH_OK)
@@ -433,8 +447,37 @@ static enum rh_status mariadb_fits(const struct keyring_store *store,
                                    struct rh_error *err)
 {
     const struct mariadb_file *own = store->own;
+    uint32_t number = 0;
     (void)shape;
-    return mariadb_key_fits(own->names, owner, id, type, data, err);
+    enum rh_status status = mariadb_key_fits(own->names, owner, id, type, data, err);
+    if (status == RH_OK && data)
+        status = mariadb_number_of(own->names, owner, id, &number, err);
+    return status == RH_OK && data ? mariadb_samples_try(&own->samples, number, *data, false, err) : status;
+}
+
+bool mariadb_file_begins(struct rh_bytes head)
+{
+    const uint8_t *at = head.data;
+    if (cipher_is_encrypted(head))
+        return true;
+    if (head.size == 0)
+        return false;
+    const uint8_t *const end = head.data + head.size;
+    while (at < end && *at == '#') { /* comments that are short enough */
+        const uint8_t *newline = memchr(at, '\n', (size_t)(end - at));
+        at = newline ? newline + 1 : end;
+    }
+    while (at < end && (is_blank(*at) || *at == '\n'))
+        at++;
+    const uint8_t *const number = at;
+    while (at < end && is_digit(*at))
+        at++;
+    if (at == number || at == end || *at++ != ';')
+        return false;
+    const uint8_t *const hex = at;
+    while (at < end && is_hex(*at))
+        at++;
+    return at == end && at > hex;
 }
 
 void mariadb_file_free(void *file)
@@ -444,6 +487,7 @@ void mariadb_file_free(void *file)
         return;
     mariadb_names_free(own->names);
     rh_secret_free(own->cipher.filekey);
+    mariadb_samples_done(&own->samples);
     free(own->filekey_path);
     free(own);
 }

@@ -110,10 +110,11 @@ static enum rh_status fail_ctr(const char *place, struct rh_error *err)
     return RH_E_REFUSED;
 }
 
-enum rh_status mkv_cipher_check(const struct rh_options *options, struct rh_error *err)
+enum rh_status mkv_cipher_check(const struct rh_options *options, struct mariadb_samples *samples, struct rh_error *err)
 {
     const char *given = rh_options_text(options, "encryption_algorithm");
     const char *config = rh_options_text(options, "server_config");
+    const char *datadir = rh_options_text(options, "server_datadir");
     const int said = given ? algorithm_of(rh_bytes_text(given)) : UNKNOWN;
     int read = UNKNOWN;
     const char *place = RH_PLACE(options, NULL);
@@ -122,12 +123,15 @@ enum rh_status mkv_cipher_check(const struct rh_options *options, struct rh_erro
         return status;
     if (said == CTR || read == CTR)
         return fail_ctr(place, err);
+    if (datadir)
+        return mariadb_samples_take(samples, datadir, err);
     if (said == CBC || read == CBC)
         return RH_OK;
     rh_fail(err, RH_E_REFUSED,
             "%snothing tells with which algorithm the server encrypts: hashicorp_key_management knows AES_CBC alone",
             place);
     rh_error_hint(err, "if SELECT @@file_key_management_encryption_algorithm says aes_cbc there, say "
-                       "encryption_algorithm = \"aes_cbc\"; or name its my.cnf: server_config = FILE");
+                       "encryption_algorithm = \"aes_cbc\"; or name its my.cnf or data folder: server_config = FILE, "
+                       "server_datadir = DIR");
     return RH_E_REFUSED;
 }

@@ -61,6 +61,7 @@ static void mkv_close(struct rh_store *base)
         return;
     rh_vault_free(store->vault);
     mariadb_names_free(store->names);
+    mariadb_samples_done(&store->samples);
     free(store->url);
     free(store->mount);
     free(store->ca_file);
@@ -74,7 +75,7 @@ static enum rh_status take_options(struct mkv_store *store, const struct rh_opti
     const struct rh_options *tls = rh_options_block(values, "tls");
     enum rh_status status = split_url(values, &base, &store->mount, err);
     if (status == RH_OK && store->side == RH_SIDE_DESTINATION)
-        status = mkv_cipher_check(values, err);
+        status = mkv_cipher_check(values, &store->samples, err);
     if (status == RH_OK && asprintf(&store->url, "%s/v1/%s", base, store->mount) < 0) {
         store->url = NULL;
         status = rh_fail_memory(err);

@@ -18,6 +18,7 @@
 #include "driver.h"
 #include "keyring.h"
 #include "numbers.h"
+#include "pages.h"
 #include "vault.h"
 
 enum { MKV_MOUNT_MOST = 256, MKV_PATH = MKV_MOUNT_MOST + 32 }; /* bytes of a mount; of a path in it, with the NUL */
@@ -27,9 +28,10 @@ struct mkv_store {
     enum rh_side side;
     struct rh_vault *vault;
     struct mariadb_names *names;
-    char *url, *mount; /* "https://vault:8200/v1/mdb", "mdb" */
-    char *ca_file;     /* for the server's settings; NULL: none */
-    atomic_bool told;  /* of names that are no keys */
+    char *url, *mount;              /* "https://vault:8200/v1/mdb", "mdb" */
+    char *ca_file;                  /* for the server's settings; NULL: none */
+    struct mariadb_samples samples; /* of the server's data folder, where that is given */
+    atomic_bool told;               /* of names that are no keys */
 };
 
 struct mkv_session {
@@ -55,13 +57,16 @@ static inline struct mkv_store *mkv_store_of(const struct rh_session *session)
      .choices = mkv_algorithms,                                                                                        \
      .value_name = "ALGORITHM",                                                                                        \
      .help = "with what the server encrypts, its file_key_management_encryption_algorithm; only aes_cbc can move"},    \
-    {                                                                                                                  \
-        .name = "server_config", .type = RH_OPT_PATH, .value_name = "FILE",                                            \
-        .help = "the server's option file (my.cnf) to learn that from"                                                 \
-    }
+        {.name = "server_config",                                                                                      \
+         .type = RH_OPT_PATH,                                                                                          \
+         .value_name = "FILE",                                                                                         \
+         .help = "the server's option file (my.cnf) to learn that from"},                                              \
+        MARIADB_DATADIR_OPTION
 extern const char *const mkv_algorithms[];
-/* For a destination: RH_E_REFUSED unless the options show that the server's data is encrypted with AES_CBC. */
-enum rh_status mkv_cipher_check(const struct rh_options *options, struct rh_error *err) RH_MUST_USE;
+/* For a destination: RH_E_REFUSED unless the options show that the server's data is encrypted with AES_CBC, or name a
+ * data folder, by which each key shows it; its pages go to `samples`. */
+enum rh_status
+mkv_cipher_check(const struct rh_options *options, struct mariadb_samples *samples, struct rh_error *err) RH_MUST_USE;
 
 /* --- entry.c --- */
 /* What a read of one secret says. */

@@ -100,6 +100,9 @@ mkv_trial(struct rh_ctx *ctx, struct rh_session *base, const struct rh_dataset *
     if (!session->trial)
         return rh_fail(ctx->err, RH_E_INTERNAL, "trying a key: not begun");
     enum rh_status status = take_record(session->store, record, &number, ctx->err);
+    if (status == RH_OK)
+        status = mariadb_samples_try(&session->store->samples, number, record->fields[RH_KEYRING_DATA].value, true,
+                                     ctx->err);
     if (status != RH_OK)
         return status;
     if (session->dead_count && bsearch(&number, session->dead, session->dead_count, sizeof number, compare_numbers))
