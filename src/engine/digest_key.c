@@ -46,7 +46,9 @@ enum rh_status digest_load(struct move_run *move, struct rh_error *err)
         if (rh_failed(status))
             rh_error_prepend(err, "reading the move's sealed key from the journal");
         if (status == RH_E_DENIED)
-            rh_error_hint(err, "name the key that this move was begun with; 'rehome recover' needs none");
+            rh_error_hint(
+                err, "name the key that this move was begun with; where it is lost, 'rehome recover --abandon' gives "
+                     "the way back up, and a run may begin anew");
         return status;
     }
     const struct rh_bytes bytes = rh_secret_bytes(plain);

@@ -115,8 +115,15 @@ enum rh_status kept_get(struct move_run *move, struct rh_arena *arena, struct rh
     const char *name = rh_buf_cstr(&file);
     rh_auto_fd int folder = open(rh_journal_dir(move->engine->journal), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     rh_auto_fd int fd = folder < 0 ? -1 : openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0)
-        return rh_fail_errno(err, errno, "opening '%s'", RH_SHOW(rh_bytes_text(name)));
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        status =
+            rh_fail_errno(err, errno, "reading what the destination was from '%s/%s'",
+                          RH_SHOW(rh_bytes_text(rh_journal_dir(move->engine->journal))), RH_SHOW(rh_bytes_text(name)));
+        rh_error_hint(err,
+                      "bring the file back from a copy of the state folder; 'rehome recover --abandon' gives the way "
+                      "back up");
+        return status;
+    }
     status = binding_of(move, name, &binding, err);
     if (status == RH_OK)
         status = rh_seal_reader_new(move->engine->provider, fd, PURPOSE, rh_buf_bytes(&binding), &reader, err);

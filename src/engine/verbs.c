@@ -353,13 +353,21 @@ static enum rh_status abandon_note(struct move_run *move, struct rh_error *err)
                : status;
 }
 
+/* With the way back goes the digest's key: nothing that was summed under it counts any more, and the key that sealed it
+ * may be the one that is lost. */
+static enum rh_status abandon_drop(struct move_run *move, struct rh_error *err)
+{
+    enum rh_status status = way_back_drop(move, err);
+    return status == RH_OK ? rh_journal_remove(move->engine->journal, move->plan->name, "digest-key", err) : status;
+}
+
 /* Gives up the way back of a move that is neither complete nor back. Each part may be repeated. */
 static enum rh_status abandon_move(struct move_run *move, struct rh_error *err)
 {
     rh_auto_buf struct rh_buf state = RH_BUF_INIT;
     enum rh_status status = fact_get(move, "state", &state, err);
     if (status == RH_OK && fact_is(move, "state", STATE_ABANDONED))
-        return way_back_drop(move, err);
+        return abandon_drop(move, err);
     if (status == RH_NOT_FOUND || fact_is(move, "state", STATE_ROLLED_BACK) || fact_is(move, "state", STATE_FINISHED)) {
         check_say(move, NULL, RH_FINDING_FACT, "nothing", (struct rh_bytes){0}, "there is no way back to give up");
         return RH_OK;
@@ -375,7 +383,7 @@ static enum rh_status abandon_move(struct move_run *move, struct rh_error *err)
     rh_crash_point("rollback");
     if (status == RH_OK)
         status = pass_state_set(move, STATE_ABANDONED, err);
-    return status == RH_OK ? way_back_drop(move, err) : status;
+    return status == RH_OK ? abandon_drop(move, err) : status;
 }
 
 enum rh_status rh_engine_abandon(struct rh_engine *engine, struct rh_error *err)

@@ -138,6 +138,25 @@ def test_killed_at_the_journals_last_writes(home):
                 one.goes_on()
 
 
+def test_a_lost_key_and_a_lost_image(home):
+    """What is needed for the way back is gone: it is said, with the way out, which leads to a new beginning."""
+    one = Scene(home, Keystore, "over")
+    one.fresh()
+    one.move.must(OK)
+    [image] = one.move.state.glob("*undo*")
+    image.unlink()
+    assert one.move.do("rollback") != OK
+    assert str(image) in one.move.said and "'rehome recover --abandon'" in one.move.said
+    one.fresh()
+    assert one.move.do(env={"RH_CRASH_AT": "keystore:9"}) == KILLED
+    (one.move.state / "seal.key").unlink()
+    assert one.move.do() != OK and "'rehome recover --abandon'" in one.move.said
+    one.move.must(OK, "recover", "--abandon")
+    one.old_or_new()
+    one.destination.write(one.had)
+    one.goes_on()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rollback_killed_at_every_step(home, kind):
     one = Scene(home, KINDS[kind], "over")
