@@ -243,15 +243,16 @@ static enum rh_status read_file(struct keyring_store *store, struct keyring_view
 static enum rh_status read_once(struct keyring_store *store, struct keyring_view **ret_view, struct rh_error *err)
 {
     struct keyring_tag after;
+    struct rh_error why = {0}; /* of what counts for nothing when the files changed meanwhile */
     struct keyring_view *view = keyring_view_new();
     if (!view)
         return rh_fail_memory(err);
     view->read_ns = rh_utc_ns();
-    enum rh_status status = take_tag(&store->place, &view->tag, err);
+    enum rh_status status = take_tag(&store->place, &view->tag, &why);
     if (status == RH_OK)
-        status = read_backup(store, view, err);
+        status = read_backup(store, view, &why);
     if (status == RH_NOT_FOUND)
-        status = read_file(store, view, err);
+        status = read_file(store, view, &why);
     if (take_tag(&store->place, &after, NULL) == RH_OK && !same_tag(&after, &view->tag))
         status = RH_CHANGED;
     if (status == RH_EXISTS) {
@@ -263,6 +264,8 @@ static enum rh_status read_once(struct keyring_store *store, struct keyring_view
     }
     if (status != RH_OK) {
         keyring_view_drop(view);
+        if (rh_failed(status) && err)
+            *err = why;
         return status;
     }
     *ret_view = view;
