@@ -4,6 +4,7 @@ reader and writer and MySQL's own migrator; killed at every step."""
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -221,3 +222,21 @@ def test_the_child_is_killed(home):
     move.must(OK)
     assert destination.read() == {**had, **source.read()} and destination.beside() == []
     assert not [name for name in os.listdir("/dev/shm") if name.startswith("rehome-") and COPY + ".cnf" in os.listdir(f"/dev/shm/{name}")]
+
+
+# --- looked at ---
+
+
+def test_keyring_list_and_show(rehome, home):  # noqa: F811
+    """By the store's options as words; the library is asked, and nothing beside the keystore is left."""
+    one = ComponentKeystore(home / "a/keys", hard_keys())
+    words = [f"{name}={value}" for name, value in re.findall(r'(\w+) = "([^"]*)"', one.more)]
+    was = one.state()
+    done = rehome("keyring", "list", "--json", "keyring_component", *words)
+    assert done.returncode == OK, done.stderr
+    found = {tuple(bytes.fromhex(key[part + "_hex"]) if part + "_hex" in key else key[part].encode() for part in ("owner", "id")):
+             (key["type"].encode(), key["bytes"]) for key in json.loads(done.stdout)["keys"]}
+    assert found == {name: (kind, len(data)) for name, (kind, data) in one.read().items()}
+    done = rehome("keyring", "show", "a\\xffb", "keyring_component", *words)
+    assert done.returncode == OK and "length   15 bytes" in done.stdout, done.stderr
+    assert one.state() == was and one.beside() == [] and not hosts(one)

@@ -390,7 +390,7 @@ def test_a_keystore_that_is_being_written(rehome, tmp_path):
     server = threading.Thread(target=serve)
     server.start()
     try:
-        for _ in range(20):
+        for _ in range(40):
             done = rehome("keyring", "list", one.path)
             assert done.returncode == OK and done.stderr.splitlines()[-1].startswith(("400 keys", "401 keys")), done.stderr
             assert len(done.stdout.splitlines()) in (401, 402)
