@@ -307,8 +307,8 @@ keystore_open(struct keystore *keystore, const struct rh_command *command, const
         args.spool_dir = keystore->plan->state_dir;
     }
     status = rh_inventory_open(&args, &keystore->inventory, &keystore->err);
-    if (status == RH_E_PLAN && !keystore->plan)
-        keystore->err.status = status = RH_E_USAGE;
+    if (status == RH_E_PLAN && strncmp(keystore->err.text, PLACE, strlen(PLACE)) == 0)
+        keystore->err.status = status = RH_E_USAGE; /* not what stands in a configuration that it names */
     return status;
 }
 

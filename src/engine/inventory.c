@@ -229,12 +229,16 @@ rh_inventory_open(const struct rh_inventory_args *args, struct rh_inventory **re
     if (!inventory)
         return rh_fail_memory(err);
     inventory->args = *args;
-    enum rh_status status = fill(inventory, err);
+    struct rh_error why = {0}; /* a driver that tries again may leave the words of its first try */
+    enum rh_status status = fill(inventory, &why);
     if (status != RH_OK) {
+        if (!rh_failed(status))
+            status = rh_fail(&why, RH_E_INTERNAL, "reading the keystore gave no keys");
+        why.side = args->side;
         if (err)
-            err->side = args->side;
+            *err = why;
         rh_inventory_close(inventory);
-        return rh_failed(status) ? status : rh_fail(err, RH_E_INTERNAL, "reading the keystore gave no keys");
+        return status;
     }
     if (inventory->count)
         qsort(inventory->keys, inventory->count, sizeof *inventory->keys, compare_keys);
@@ -309,7 +313,11 @@ enum rh_status rh_inventory_prove(struct rh_inventory *inventory,
                                        .key = give_key,
                                        .ids = give_ids,
                                        .found = count_file};
+    struct rh_error why = {0}; /* as in rh_inventory_open */
     inventory->found = found;
     inventory->found_user = user;
-    return rh_proof_run(&args, ret_counts, err);
+    enum rh_status status = rh_proof_run(&args, ret_counts, &why);
+    if (status != RH_OK && err)
+        *err = why;
+    return status;
 }

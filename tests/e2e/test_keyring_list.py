@@ -429,6 +429,7 @@ def test_a_hundred_thousand_keys(program, tmp_path):
     (["list", "mysql", "/x"], USAGE, "store 'mysql' holds no keyring"),
     (["list", "/etc"], SOURCE, "reading '/etc'"),
     (["list", "component_keyring_file"], USAGE, "exactly one of 'path' and 'component_dir'"),
+    (["list", "component_keyring_file", "component_dir=/nowhere"], PLAN, "configuration '/nowhere/component_keyring_file.cnf' isn't there"),
     (["list", "component_keyring_file", "/x", "pth=/y"], USAGE, "did you mean 'path'?"),
     (["list", "component_keyring_file", "/x", "path=/y"], USAGE, "is given twice"),
     (["list", "component_keyring_file", "/nowhere/keys"], SOURCE, "opening the folder of '/nowhere/keys'"),
