@@ -240,8 +240,20 @@ static enum rh_status look_at_rights(const struct rh_options *values, struct rig
 struct migration {
     struct rh_job job; /* first: the verb gets a pointer to it */
     const struct keyring_secrets *secrets;
+    const char *user; /* whom root has become; NULL: nobody else */
     char plan_path[512];
 };
+
+/* The folder of the journals, which may be in a home that an account of a server's doesn't have. */
+static enum rh_status make_state_dir(const char *dir, struct rh_error *err)
+{
+    enum rh_status status = rh_make_dirs(dir, 0700, err);
+    if (status == RH_OK)
+        return RH_OK;
+    rh_ignore(rh_error_prepend(err, "make state folder '%s'", RH_SHOW(rh_bytes_text(dir)))); /* it is the same status */
+    rh_error_hint(err, "name another one by --state-dir or REHOME_STATE_DIR, a folder that stays");
+    return status;
+}
 
 /* Writes the plan without its secrets to the state folder, for the commands that come after this one. */
 static enum rh_status save_plan(struct migration *migration, const char *name, struct rh_error *err)
@@ -251,7 +263,7 @@ static enum rh_status save_plan(struct migration *migration, const char *name, s
     enum rh_status status = keyring_plan_write(migration->job.options, migration->secrets, KEYRING_TEXT_SHOW, name,
                                                plan->state_dir, &text, err);
     if (status == RH_OK)
-        status = rh_make_dirs(plan->state_dir, 0700, err);
+        status = make_state_dir(plan->state_dir, err);
     if (status != RH_OK)
         return status;
     rh_auto_fd int folder = open(plan->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -288,9 +300,13 @@ static enum rh_status verb(struct rh_job *job, struct rh_error *err)
 /* What was moved, and what may follow. */
 static void closing(const struct rh_job *job)
 {
+    const struct migration *migration = (const struct migration *)job;
     rh_job_moved(job);
     rh_talk("done in %s; 'rehome rollback %s' goes back until 'rehome finish %s'",
             rh_words_duration(rh_clock_us() - job->started_us).text, job->plan_path, job->plan_path);
+    if (migration->user)
+        rh_talk("these commands are for the user '%s', whose state folder it is: sudo -u %s rehome ...",
+                migration->user, migration->user);
 }
 
 /* Says what the name of a sealed keyring may hide. */
@@ -338,9 +354,10 @@ print_plan(const struct rh_options *values, const struct keyring_secrets *secret
 static enum rh_exit carry_out(const struct rh_command *command,
                               const struct rh_options *values,
                               const struct keyring_secrets *secrets,
+                              const struct rights *rights,
                               struct rh_plan *plan)
 {
-    struct migration migration = {.secrets = secrets};
+    struct migration migration = {.secrets = secrets, .user = rights->become ? rights->account.name : NULL};
     enum rh_exit code = rh_job_take(&migration.job, command, values, "PLAN", plan);
     migration.job.again = "the same command again";
     warn_of_sealed(plan);
@@ -387,7 +404,7 @@ static enum rh_exit keyring_migrate(const struct rh_command *command, const stru
                                 : prepare(values, &secrets, &rights, &plan, &failing.err);
     enum rh_exit code = status == RH_OK ? RH_EXIT_OK : rh_job_fail(&failing, &failing.err);
     if (plan)
-        code = carry_out(command, values, &secrets, plan);
+        code = carry_out(command, values, &secrets, &rights, plan);
     keyring_secrets_done(&secrets);
     free(rights.state_dir);
     return code;

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -123,9 +124,15 @@ static enum rh_status refuse_foreign(const char *dir, const struct stat *st, uns
 {
     bool reader_root = (flags & RH_JOURNAL_READ_ONLY) && geteuid() == 0;
     if (st->st_uid != geteuid() && !reader_root) {
+        struct passwd entry, *owner = NULL;
+        char room[16384];
         rh_fail(err, RH_E_REFUSED, "use state folder '%s': it belongs to user %u, not to user %u",
                 RH_SHOW(rh_bytes_text(dir)), (unsigned)st->st_uid, (unsigned)geteuid());
-        rh_error_hint(err, "run as the user that began, or choose another state folder");
+        if (getpwuid_r(st->st_uid, &entry, room, sizeof room, &owner) == 0 && owner)
+            rh_error_hint(err, "run as the user that began (sudo -u %s ...), or choose another state folder",
+                          RH_SHOW(rh_bytes_text(entry.pw_name)));
+        else
+            rh_error_hint(err, "run as the user that began, or choose another state folder");
         return RH_E_REFUSED;
     }
     if (st->st_mode & (S_IWGRP | S_IWOTH)) {
@@ -141,8 +148,11 @@ static enum rh_status refuse_foreign(const char *dir, const struct stat *st, uns
 static enum rh_status folder_make(const char *dir, struct rh_error *err)
 {
     enum rh_status status = rh_make_dirs(dir, 0700, err);
-    if (status != RH_OK)
-        return rh_error_prepend(err, "make state folder '%s'", RH_SHOW(rh_bytes_text(dir)));
+    if (status != RH_OK) {
+        rh_error_prepend(err, "make state folder '%s'", RH_SHOW(rh_bytes_text(dir)));
+        rh_error_hint(err, "name another one by --state-dir, REHOME_STATE_DIR or the plan's state_dir");
+        return status;
+    }
     rh_auto_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     rh_auto_fd int parent = fd < 0 ? -1 : openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* A parent that may not be read can't be synced either; a lost folder is then a journal that is absent. */

@@ -266,6 +266,14 @@ def test_root_becomes_the_owner(keystore, program, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert read_component(new) == read_component(source)
+    assert "these commands are for the user 'nobody'" in done.stderr
+    back = subprocess.run([program, "rollback", next(state.glob("*.hcl"))], capture_output=True, text=True, check=False)
+    assert back.returncode == 8 and "sudo -u nobody" in back.stderr, back.stderr
+    # an account without a home of its own, as that of a server often is
+    mine = {k: v for k, v in os.environ.items() if not k.startswith(("REHOME_", "XDG_"))}
+    homeless = subprocess.run(["setpriv", "--reuid=nobody", "--clear-groups", *words[:3], *words[5:]], capture_output=True,
+                              text=True, check=False, env={**mine, "HOME": "/nonexistent"}, cwd="/")
+    assert homeless.returncode != 0 and "name another one by --state-dir" in homeless.stderr, homeless.stderr
     owners = {path: path.stat().st_uid for path in [new, state, *state.rglob("*")]}
     assert set(owners.values()) == {account.pw_uid}, owners
 
