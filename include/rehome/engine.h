@@ -40,8 +40,9 @@ struct rh_engine_args {
     /* data folders besides the plan's, that a keyring's keys have to open; borrowed until close */
     const char *const *datadirs;
     size_t datadir_count;
-    bool guarded;     /* fences may be closed: their guardian is started, so there are no threads yet */
-    int64_t retry_us; /* how long a lost connection is tried again; < 0: default 30 s */
+    bool guarded;      /* fences may be closed: their guardian is started, so there are no threads yet */
+    int64_t window_us; /* of a cutover; 0: the plan's */
+    int64_t retry_us;  /* how long a lost connection is tried again; < 0: default 30 s */
 };
 struct rh_engine;
 enum rh_status
@@ -59,6 +60,9 @@ enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err) R
 enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 enum rh_status rh_engine_verify(struct rh_engine *engine, bool repair, struct rh_error *err) RH_MUST_USE;
 enum rh_status rh_engine_rollback(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
+/* Takes every server of the plan's routes to its destination, or none: a failure takes back what had gone. RH_E_REFUSED
+ * for a plan that isn't complete. */
+enum rh_status rh_engine_cutover(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 enum rh_status rh_engine_recover(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* Gives up the way back of moves that aren't complete, for an undo log that is damaged for good: clears our markers and
  * forgets the log; what was written and not undone stays. */

@@ -7,6 +7,7 @@
 #define REHOME_PLAN_H
 
 #include <rehome/fence.h>
+#include <rehome/route.h>
 
 /* --- the syntax tree --- */
 enum rh_node_kind { RH_NODE_TEXT, RH_NODE_NUMBER, RH_NODE_BOOL, RH_NODE_LIST, RH_NODE_OBJECT };
@@ -58,6 +59,12 @@ struct rh_fence_block {
     char *place;
     int64_t lease_us;
 };
+/* `route "DRIVER" { ... }` of the cutover: one thing that is switched. */
+struct rh_route_block {
+    const struct rh_route_driver *driver;
+    struct rh_options *options;
+    char *place;
+};
 struct rh_move {
     char *name;
     enum rh_mode mode;
@@ -82,25 +89,34 @@ struct rh_plan {
     struct rh_secret *seal_passphrase; /* NULL: none given; from passphrase_file or passphrase_env in the seal block */
     struct rh_move *moves;
     size_t move_count;
+    struct rh_route_block *routes; /* what the cutover block switches; none without one */
+    size_t route_count;
+    int64_t window_us; /* the most that a cutover may take before it goes back by itself */
     struct rh_document *document;
 };
+/* The drivers that a plan may name: rh_drivers(), rh_fence_drivers(), rh_route_drivers(). */
+struct rh_plan_kinds {
+    const struct rh_driver *const *stores;
+    const struct rh_fence_driver *const *fences;
+    const struct rh_route_driver *const *routes;
+};
+/* All that this program has. */
+#define RH_PLAN_KINDS_ALL (&(const struct rh_plan_kinds){rh_drivers(), rh_fence_drivers(), rh_route_drivers()})
 /* Reads and checks a plan or a Vault migrate file (told apart by its words). Every unknown word is an error naming
- * file, line, column and the nearest known word. `drivers` is rh_drivers(), `fences` rh_fence_drivers(). RH_E_PLAN,
- * also for an absent file. */
+ * file, line, column and the nearest known word. RH_E_PLAN, also for an absent file. */
 enum rh_status rh_plan_load(const char *path,
-                            const struct rh_driver *const *drivers,
-                            const struct rh_fence_driver *const *fences,
+                            const struct rh_plan_kinds *kinds,
                             struct rh_plan **ret_plan,
                             struct rh_error *err) RH_MUST_USE;
 /* The same from text in memory, such as a plan that a command has made from its options; `path` is only for messages.
  * The caller wipes the text where it holds a secret. */
 enum rh_status rh_plan_parse(const char *path,
                              struct rh_bytes text,
-                             const struct rh_driver *const *drivers,
-                             const struct rh_fence_driver *const *fences,
+                             const struct rh_plan_kinds *kinds,
                              struct rh_plan **ret_plan,
                              struct rh_error *err) RH_MUST_USE;
-/* The option tables of the plan's own blocks, for help, man page check and completion: "plan", "seal", "move". */
+/* The option tables of the plan's own blocks, for help, man page check and completion: "plan", "seal", "move",
+ * "cutover". */
 const struct rh_option *rh_plan_table(const char *block);
 const char *rh_on_conflict_name(enum rh_on_conflict policy);
 const char *rh_mode_name(enum rh_mode mode);

@@ -73,7 +73,8 @@ struct rh_facts {
     bool leftover_harms;   /* that would destroy what the store holds */
     char owner_blind[160]; /* why an owner might not be seen ("a Vault without HA holds no lock"), or empty */
     enum rh_yes encrypted_at_rest, writable, exists; /* exists: the container (folder, table) is there */
-    bool one_pass; /* a pipe: read or written once, from start to end; a destination can't be read back */
+    bool one_pass;         /* a pipe: read or written once, from start to end; a destination can't be read back */
+    bool by_configuration; /* it was found by a server's configuration, which a cutover changes */
     struct rh_limits limits;
 };
 

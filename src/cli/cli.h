@@ -32,8 +32,8 @@ const char *rh_command_nearest(const char *word);
 bool rh_command_group(const char *word);
 bool rh_option_in(const struct rh_options *options, const char *name);
 
-extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_status, rh_cmd_verify, rh_cmd_rollback, rh_cmd_recover,
-    rh_cmd_finish, rh_cmd_report, rh_cmd_operator_migrate, rh_cmd_keyring_migrate, rh_cmd_keyring_list,
+extern const struct rh_command rh_cmd_check, rh_cmd_run, rh_cmd_cutover, rh_cmd_status, rh_cmd_verify, rh_cmd_rollback,
+    rh_cmd_recover, rh_cmd_finish, rh_cmd_report, rh_cmd_operator_migrate, rh_cmd_keyring_migrate, rh_cmd_keyring_list,
     rh_cmd_keyring_show, rh_cmd_keyring_check, rh_cmd_seal_inspect, rh_cmd_seal_rewrap, rh_cmd_completion,
     rh_cmd_version, rh_cmd_help;
 

@@ -98,6 +98,8 @@ static void put_topics(const char *before)
         printf("%s%s", before, rh_drivers()[i]->name);
     for (size_t i = 0; rh_fence_drivers()[i]; i++)
         printf("%s%s", before, rh_fence_drivers()[i]->name);
+    for (size_t i = 0; rh_route_drivers()[i]; i++)
+        printf("%s%s", before, rh_route_drivers()[i]->name);
     printf("%sstores%splan%sseal%smove", before, before, before, before);
 }
 

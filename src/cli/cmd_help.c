@@ -16,7 +16,7 @@ static const struct rh_option options[] = {
     RH_OPTION_JSON,
     RH_OPTION_END,
 };
-static const char *const blocks[] = {"plan", "seal", "move", NULL};
+static const char *const blocks[] = {"plan", "seal", "move", "cutover", NULL};
 static const char *const type_names[] = {
     [RH_OPT_TEXT] = "text",   [RH_OPT_BOOL] = "bool",       [RH_OPT_INT] = "int",   [RH_OPT_DURATION] = "duration",
     [RH_OPT_SIZE] = "size",   [RH_OPT_CHOICE] = "choice",   [RH_OPT_PATH] = "path", [RH_OPT_SECRET] = "secret",
@@ -77,7 +77,7 @@ static json_t *table_json(const struct rh_option *table)
 static json_t *all_json(void)
 {
     json_t *commands = json_array(), *stores = json_array(), *parts = json_object(), *exits = json_array();
-    json_t *fences = json_array();
+    json_t *fences = json_array(), *routes = json_array();
     for (const struct rh_command *const *command = rh_commands; *command; command++)
         json_array_append_new(commands, json_pack("{s:s, s:s, s:s, s:o}", "name", (*command)->name, "summary",
                                                   (*command)->summary, "usage", (*command)->usage, "options",
@@ -89,14 +89,17 @@ static json_t *all_json(void)
     for (const struct rh_fence_driver *const *fence = rh_fence_drivers(); *fence; fence++)
         json_array_append_new(fences, json_pack("{s:s, s:s, s:o}", "name", (*fence)->name, "summary", (*fence)->summary,
                                                 "options", table_json((*fence)->options)));
+    for (const struct rh_route_driver *const *route = rh_route_drivers(); *route; route++)
+        json_array_append_new(routes, json_pack("{s:s, s:s, s:o}", "name", (*route)->name, "summary", (*route)->summary,
+                                                "options", table_json((*route)->options)));
     for (const char *const *block = blocks; *block; block++)
         json_object_set_new(parts, *block, table_json(rh_plan_table(*block)));
     for (int code = RH_EXIT_OK; code <= RH_EXIT_INTERNAL; code++)
         json_array_append_new(exits,
                               json_pack("{s:i, s:s, s:s}", "code", code, "name", rh_exit_name((enum rh_exit)code),
                                         "summary", rh_exit_summary((enum rh_exit)code)));
-    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "commands", commands, "stores", stores, "fences", fences, "blocks",
-                     parts, "exits", exits);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "commands", commands, "stores", stores, "fences", fences,
+                     "routes", routes, "blocks", parts, "exits", exits);
 }
 
 /* The options of a table as aligned lines. */
@@ -116,7 +119,7 @@ static void overview(void)
          "usage: rehome COMMAND [OPTIONS] ...\n\ncommands:");
     for (const struct rh_command *const *command = rh_commands; *command; command++)
         printf("  %-18s %s\n", (*command)->name, (*command)->summary);
-    puts("\nmore: rehome help COMMAND, rehome help stores, rehome help STORE, rehome help plan|seal|move");
+    puts("\nmore: rehome help COMMAND, rehome help stores, rehome help STORE, rehome help plan|seal|move|cutover");
 }
 
 /* Usage, paragraph and options of one command. */
@@ -160,7 +163,7 @@ static enum rh_status store_print(const struct rh_driver *driver, struct rh_erro
     return driver->options ? table_print(driver->options, false, err) : RH_OK;
 }
 
-/* Every store in a line, and every fence. */
+/* Every store in a line, every fence and every route. */
 static void stores_print(void)
 {
     size_t width = 0;
@@ -171,27 +174,33 @@ static void stores_print(void)
     puts("\nfences, for mode \"paused\":");
     for (const struct rh_fence_driver *const *fence = rh_fence_drivers(); *fence; fence++)
         printf("%-*s  %s\n", (int)width, (*fence)->name, (*fence)->summary);
-    puts("\nrehome help STORE prints a store's options, rehome help FENCE a fence's");
+    puts("\nroutes, for a cutover:");
+    for (const struct rh_route_driver *const *route = rh_route_drivers(); *route; route++)
+        printf("%-*s  %s\n", (int)width, (*route)->name, (*route)->summary);
+    puts("\nrehome help STORE prints a store's options, rehome help FENCE a fence's, rehome help ROUTE a route's");
 }
 
-/* The options of one fence. */
-static enum rh_status fence_print(const struct rh_fence_driver *driver, struct rh_error *err)
+/* The options of one fence or route. */
+static enum rh_status block_print(
+    const char *kind, const char *name, const char *summary, const struct rh_option *table, struct rh_error *err)
 {
-    printf("fence \"%s\": %s\n\noptions of its block:\n", driver->name, driver->summary);
-    return table_print(driver->options, false, err);
+    printf("%s \"%s\": %s\n\noptions of its block:\n", kind, name, summary);
+    return table_print(table, false, err);
 }
 
 /* The nearest thing that help is there for. */
 static enum rh_status unknown(const char *topic, struct rh_error *err)
 {
-    const char *words[64] = {"stores", "plan", "seal", "move"};
-    size_t count = 4;
-    for (size_t i = 0; rh_commands[i] && count < 60; i++)
+    const char *words[80] = {"stores", "plan", "seal", "move", "cutover"};
+    size_t count = 5;
+    for (size_t i = 0; rh_commands[i] && count < 40; i++)
         words[count++] = rh_commands[i]->name;
-    for (size_t i = 0; rh_drivers()[i] && count < 62; i++)
+    for (size_t i = 0; rh_drivers()[i] && count < 60; i++)
         words[count++] = rh_drivers()[i]->name;
-    for (size_t i = 0; rh_fence_drivers()[i] && count < 63; i++)
+    for (size_t i = 0; rh_fence_drivers()[i] && count < 68; i++)
         words[count++] = rh_fence_drivers()[i]->name;
+    for (size_t i = 0; rh_route_drivers()[i] && count < 78; i++)
+        words[count++] = rh_route_drivers()[i]->name;
     const char *near = rh_nearest(topic, words);
     enum rh_status status = rh_fail(err, RH_E_USAGE, "no help for '%s'", RH_SHOW(rh_bytes_text(topic)));
     rh_error_hint(err, near ? "did you mean '%s'?" : "'rehome help' lists what there is", near);
@@ -223,7 +232,10 @@ static enum rh_status topic_print(const char *topic, const char *subtopic, struc
         return status;
     const struct rh_fence_driver *fence = rh_fence_driver_find(topic);
     if (fence)
-        return fence_print(fence, err);
+        return block_print("fence", fence->name, fence->summary, fence->options, err);
+    const struct rh_route_driver *route = rh_route_driver_find(topic);
+    if (route)
+        return block_print("route", route->name, route->summary, route->options, err);
     const struct rh_driver *driver = rh_driver_find(topic);
     return driver ? store_print(driver, err) : unknown(topic, err);
 }

@@ -329,7 +329,7 @@ static enum rh_status make_plan(const struct rh_options *values,
     if (status == RH_OK)
         status = keyring_plan_write(values, secrets, KEYRING_TEXT_RUN, PLAN_NAME, state_dir, &text, err);
     if (status == RH_OK)
-        status = rh_plan_parse("keyring-migrate", rh_buf_bytes(&text), rh_drivers(), rh_fence_drivers(), ret_plan, err);
+        status = rh_plan_parse("keyring-migrate", rh_buf_bytes(&text), RH_PLAN_KINDS_ALL, ret_plan, err);
     if (text.data)
         rh_wipe(text.data, text.capacity);
     rh_buf_done(&text);

@@ -6,6 +6,7 @@
 const struct rh_command *const rh_commands[] = {
     &rh_cmd_check,
     &rh_cmd_run,
+    &rh_cmd_cutover,
     &rh_cmd_status,
     &rh_cmd_verify,
     &rh_cmd_rollback,

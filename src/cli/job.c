@@ -146,6 +146,8 @@ static enum rh_exit job_settle(struct rh_job *job)
         job->args.parallel = rh_options_int(options, "parallel");
     if (rh_option_in(options, "no-verify"))
         job->args.verify_off = rh_options_bool(options, "no-verify");
+    if (rh_option_in(options, "window") && rh_options_given(options, "window"))
+        job->args.window_us = rh_options_int(options, "window");
     if (rh_option_in(options, "retry") && rh_options_given(options, "retry"))
         job->args.retry_us = rh_options_int(options, "retry");
     if (job_datadirs(job, &job->err) != RH_OK)
@@ -174,7 +176,7 @@ enum rh_exit rh_job_open(struct rh_job *job,
                          const char *plan_path)
 {
     job_init(job, command, options, plan_path);
-    if (rh_plan_load(plan_path, rh_drivers(), rh_fence_drivers(), &job->plan, &job->err) != RH_OK)
+    if (rh_plan_load(plan_path, RH_PLAN_KINDS_ALL, &job->plan, &job->err) != RH_OK)
         return rh_job_fail(job, &job->err);
     return job_settle(job);
 }
@@ -228,7 +230,8 @@ enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job
     if (job->json)
         fputs("{\n  \"findings\": [", stdout);
     job->args.guarded = job->command == &rh_cmd_run || job->command == &rh_cmd_rollback ||
-                        job->command == &rh_cmd_verify || job->command == &rh_cmd_keyring_migrate;
+                        job->command == &rh_cmd_verify || job->command == &rh_cmd_cutover ||
+                        job->command == &rh_cmd_keyring_migrate;
     enum rh_status status = rh_engine_open(&job->args, &job->engine, &job->err);
     bool opened = status == RH_OK;
     if (opened) {
@@ -249,7 +252,8 @@ enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job
     enum rh_status report_status;
     json_t *report = rh_view_load(job->plan, &report_status, &report_err);
     /* a journal that goes by its stores, where these can't be found, has nothing to add */
-    const bool nameless = report_status != RH_OK && strcmp(report_err.text, job->err.text) == 0;
+    const bool nameless =
+        job->plan->named_by_stores && report_status != RH_OK && strcmp(report_err.text, job->err.text) == 0;
     if (status != RH_OK && job->command != &rh_cmd_check && (opened || report_status == RH_OK) && !nameless)
         job_standing(job, report, report_status);
     if (job->json)

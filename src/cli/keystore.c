@@ -185,7 +185,7 @@ static enum rh_status take_plan(struct keystore *keystore, const char *path)
         rh_error_hint(&keystore->err, "--move and --side say which keystore of the plan is meant");
         return RH_E_USAGE;
     }
-    enum rh_status status = rh_plan_load(path, rh_drivers(), rh_fence_drivers(), &keystore->plan, &keystore->err);
+    enum rh_status status = rh_plan_load(path, RH_PLAN_KINDS_ALL, &keystore->plan, &keystore->err);
     return status == RH_OK ? find_move(keystore) : status;
 }
 

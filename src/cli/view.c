@@ -208,12 +208,36 @@ static void view_move(FILE *out, const json_t *move)
     line_text(out, "next", text_of(move, "next"));
 }
 
+/* Where the servers of a cutover go to. */
+static void lines_routes(FILE *out, const json_t *routes)
+{
+    size_t i;
+    json_t *route;
+    if (json_array_size(routes))
+        fputs("cutover\n", out);
+    json_array_foreach(routes, i, route)
+    {
+        char line[1200];
+        const char *address = text_of(route, "address");
+        const json_t *pause = json_object_get(route, "pause_ms");
+        if (json_is_number(pause))
+            snprintf(line, sizeof line, "%s went to %s at %s, making no keys for %.0f ms", address,
+                     text_of(route, "goes_to"), text_of(route, "switched"), json_number_value(pause));
+        else
+            snprintf(line, sizeof line, "not switched yet");
+        line_text(out, text_of(route, "route"), line);
+        if (json_is_true(json_object_get(route, "to_settle")))
+            line_text(out, "", "a switch of it was cut off: cutover, rollback or recover puts it right");
+    }
+}
+
 void rh_view_status(FILE *out, const json_t *report)
 {
     size_t i;
     json_t *move;
     const json_t *seal = json_object_get(report, "seal");
     json_array_foreach(json_object_get(report, "moves"), i, move) view_move(out, move);
+    lines_routes(out, json_object_get(report, "routes"));
     if (json_is_object(seal)) {
         fputs("seal of the undo images\n", out);
         line_text(out, "key", text_of(seal, "provider"));
@@ -311,6 +335,14 @@ void rh_view_afterwards(FILE *out, const json_t *report, const char *plan_path)
 {
     size_t i;
     json_t *move;
+    if (json_array_size(json_object_get(report, "routes"))) {
+        fputs("the servers go on with the source. This sends them to the destination, with what the source gets until "
+              "then:\n  rehome cutover ",
+              out);
+        rh_put_clean(out, plan_path);
+        fputc('\n', out);
+        return;
+    }
     json_array_foreach(json_object_get(report, "moves"), i, move)
     {
         const json_t *afterwards = json_object_get(move, "afterwards");

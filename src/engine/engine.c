@@ -218,8 +218,7 @@ enum rh_status engine_provider_need(struct rh_engine *engine, struct rh_error *e
     return status == RH_OK ? rh_key_provider_file_make(rh_buf_cstr(&path), &engine->provider, err) : status;
 }
 
-/* Sets up the engine's view of one move of the plan. */
-static void move_init(struct rh_engine *engine, struct move_run *move, const struct rh_move *plan)
+void move_init(struct rh_engine *engine, struct move_run *move, const struct rh_move *plan)
 {
     move->engine = engine;
     move->plan = plan;
@@ -253,7 +252,9 @@ enum rh_status rh_engine_open(const struct rh_engine_args *args, struct rh_engin
     }
     for (engine->move_count = 0; engine->move_count < args->plan->move_count; engine->move_count++)
         move_init(engine, &engine->moves[engine->move_count], &args->plan->moves[engine->move_count]);
-    enum rh_status status = fences_start(engine, err);
+    enum rh_status status = routes_start(engine, err); /* before the guardian is forked */
+    if (status == RH_OK)
+        status = fences_start(engine, err);
     if (status != RH_OK) {
         rh_engine_close(engine);
         return status;
@@ -262,21 +263,25 @@ enum rh_status rh_engine_open(const struct rh_engine_args *args, struct rh_engin
     return RH_OK;
 }
 
+void move_done(struct move_run *move)
+{
+    rh_undo_close(move->undo);
+    side_close(&move->source);
+    side_close(&move->destination);
+    ranges_free(move->ranges, move->range_count);
+    survey_done(&move->survey);
+    rh_buf_done(&move->marker);
+    rh_wipe(&move->digest, sizeof move->digest);
+}
+
 void rh_engine_close(struct rh_engine *engine)
 {
     if (!engine)
         return;
     fences_stop(engine);
-    for (size_t i = 0; engine->moves && i < engine->move_count; i++) {
-        struct move_run *move = &engine->moves[i];
-        rh_undo_close(move->undo);
-        side_close(&move->source);
-        side_close(&move->destination);
-        ranges_free(move->ranges, move->range_count);
-        survey_done(&move->survey);
-        rh_buf_done(&move->marker);
-        rh_wipe(&move->digest, sizeof move->digest);
-    }
+    routes_stop(engine);
+    for (size_t i = 0; engine->moves && i < engine->move_count; i++)
+        move_done(&engine->moves[i]);
     free(engine->moves);
     rh_journal_close(engine->journal);
     rh_key_provider_free(engine->provider);

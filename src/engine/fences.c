@@ -190,9 +190,9 @@ static enum rh_status close_one(struct fences *fences, size_t index, struct rh_e
     return status;
 }
 
-/* Looks at all, with the guardian beside. */
-static enum rh_status look_at_all(struct fences *fences, struct rh_error *err)
+enum rh_status fences_look(struct rh_engine *engine, struct rh_error *err)
 {
+    struct fences *fences = &engine->fences;
     enum rh_status status = RH_OK;
     for (size_t i = 0; status == RH_OK && i < fences->count; i++) {
         status = fence_look(&fences->runs[i], err);
@@ -201,8 +201,7 @@ static enum rh_status look_at_all(struct fences *fences, struct rh_error *err)
         if (status == RH_OK)
             fence_say_facts(&fences->runs[i]);
     }
-    return status == RH_OK ? guardian_arm(fences->guardian, rh_journal_name(fences->runs[0].move->engine->journal), err)
-                           : status;
+    return status == RH_OK ? guardian_arm(fences->guardian, rh_journal_name(engine->journal), err) : status;
 }
 
 /* Opens one that an earlier process left closed. */
@@ -257,7 +256,7 @@ enum rh_status fences_close(struct rh_engine *engine, struct rh_error *err)
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = digest_load(&engine->moves[i], err);
     if (status == RH_OK)
-        status = look_at_all(fences, err);
+        status = fences_look(engine, err);
     for (size_t i = 0; status == RH_OK && i < fences->count; i++)
         status = prepare_one(&fences->runs[i], err);
     fences->renewed_us = rh_clock_us();

@@ -53,6 +53,8 @@ enum rh_status fences_start(struct rh_engine *engine, struct rh_error *err) RH_M
 void fences_stop(struct rh_engine *engine);
 /* Connects to a move's servers and looks; problems by check_problem. Changes nothing. */
 enum rh_status fences_check(struct move_run *move, struct rh_error *err) RH_MUST_USE;
+/* Connects to all servers and looks; the guardian does the same. Changes nothing. */
+enum rh_status fences_look(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* Closes all or none. */
 enum rh_status fences_close(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* Renews when it is time; cheap else, and nothing in other threads. False: an epoch is broken, stop working. */
@@ -116,6 +118,10 @@ enum rh_status guardian_note(struct guardian *guardian,
                              int64_t closed_utc_us,
                              struct rh_error *err) RH_MUST_USE;
 void guardian_forget(struct guardian *guardian, size_t index);
+/* A route is about to be switched, `move` being the one that it belongs to; nothing of it stands any more. */
+enum rh_status guardian_watch_route(
+    struct guardian *guardian, size_t index, size_t move, const char *state, struct rh_error *err) RH_MUST_USE;
+void guardian_forget_route(struct guardian *guardian, size_t index);
 enum rh_status guardian_beat(struct guardian *guardian, struct rh_error *err) RH_MUST_USE;
 
 #endif

@@ -8,13 +8,16 @@
  *   W STATE   a fence is about to be closed                      answered
  *   N EPOCH   it is closed: UTC microseconds, blank, epoch       answered
  *   F         it is open again
+ *   R STATE   a route is about to be switched: its move's number, blank, state      answered
+ *   L         nothing of that route stands any more
  *   B         all are renewed                                    answered
  *   Q         nothing is closed any more: go
  *
  * An answer is "y", or "n" and words. While a fence is closed and nothing was heard for the time of a lease, the engine
  * counts as frozen. Before anything is opened the engine is ended for good, by SIGKILL through a descriptor of the
  * process, which works on a stopped one too and can't hit another; its death is waited for. Then each fence is opened
- * by a process of its own, which ends the engine's sessions on that server and tries for as long as it takes.
+ * by a process of its own, which ends the engine's sessions on that server and tries for as long as it takes. One more
+ * process puts the routes right, and lets go of a move's old side when all of its servers are known to go one way.
  */
 #include "internal.h"
 
@@ -29,7 +32,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MESSAGE_MOST = 1500, ANSWER_LIMIT_MS = 15000, BEAT_LIMIT_MS = 1000 };
+enum { MESSAGE_MOST = RH_ROUTE_STATE_MOST + 100, ANSWER_LIMIT_MS = 15000, BEAT_LIMIT_MS = 1000 };
 #define TRY_FOR_US (24 * 3600 * INT64_C(1000000)) /* a server that is away for longer is somebody else's to open */
 #define JOURNAL_FOR_US (2 * INT64_C(1000000))     /* the next run may have the journal already */
 
@@ -109,6 +112,20 @@ void guardian_forget(struct guardian *guardian, size_t index)
         rh_ignore(send_message(guardian, 'F', index, "")); /* one that is gone needs no telling */
 }
 
+enum rh_status
+guardian_watch_route(struct guardian *guardian, size_t index, size_t move, const char *state, struct rh_error *err)
+{
+    char text[MESSAGE_MOST - 2];
+    snprintf(text, sizeof text, "%zu %s", move, state);
+    return ask(guardian, 'R', index, text, ANSWER_LIMIT_MS, err);
+}
+
+void guardian_forget_route(struct guardian *guardian, size_t index)
+{
+    if (guardian)
+        rh_ignore(send_message(guardian, 'L', index, "")); /* as above */
+}
+
 enum rh_status guardian_beat(struct guardian *guardian, struct rh_error *err)
 {
     return ask(guardian, 'B', 0, "", BEAT_LIMIT_MS, err);
@@ -137,10 +154,16 @@ struct ward { /* one fence */
     char state[MESSAGE_MOST], epoch[128];
     int64_t closed_utc_us;
 };
+struct crossing { /* one route */
+    bool armed, settled;
+    size_t move;
+    char state[MESSAGE_MOST];
+};
 struct keeper {
-    struct rh_engine *engine; /* as it was at the fork: plan and fences, nothing else */
+    struct rh_engine *engine; /* as it was at the fork: plan, fences, routes, nothing else */
     int socket, parent;       /* parent: the engine's process */
     struct ward wards[FENCES_MOST];
+    struct crossing crossings[ROUTES_MOST];
     int64_t lease_end_us; /* 0: nothing is closed */
     char journal[256];
 };
@@ -155,6 +178,8 @@ static bool any_armed(const struct keeper *keeper)
     bool any = false;
     for (size_t i = 0; i < keeper->engine->fences.count; i++)
         any = any || keeper->wards[i].armed;
+    for (size_t i = 0; i < keeper->engine->routes.count; i++)
+        any = any || keeper->crossings[i].armed;
     return any;
 }
 
@@ -170,7 +195,25 @@ static enum rh_status connect_all(struct keeper *keeper, struct rh_error *err)
         if (status == RH_OK)
             status = run->block->driver->connect(&ctx, run->fence);
     }
+    for (size_t i = 0; status == RH_OK && i < keeper->engine->routes.count; i++) {
+        struct route_run *run = &keeper->engine->routes.runs[i];
+        struct rh_ctx ctx = {.err = err};
+        if (!run->route)
+            status = run->block->driver->new (&ctx, run->block->options, &run->route);
+    }
     return status;
+}
+
+/* Takes down what is being switched. */
+static void watch_route(struct crossing *crossing, const char *text)
+{
+    uint64_t move = 0;
+    rh_ignore(rh_parse_u64(rh_bytes(text, strcspn(text, " ")), &move)); /* our own words */
+    text += strcspn(text, " ");
+    crossing->move = (size_t)move;
+    snprintf(crossing->state, sizeof crossing->state, "%s", *text ? text + 1 : "");
+    crossing->settled = false;
+    crossing->armed = true;
 }
 
 /* What a message asks for. */
@@ -197,6 +240,12 @@ static enum rh_status obey(struct keeper *keeper, char letter, size_t index, con
     case 'F':
         ward->armed = false;
         return RH_OK;
+    case 'R':
+        watch_route(&keeper->crossings[index], text);
+        return RH_OK;
+    case 'L':
+        keeper->crossings[index].armed = false;
+        return RH_OK;
     case 'B':
     case 'Q':
         return RH_OK;
@@ -216,9 +265,10 @@ static bool listen_once(struct keeper *keeper)
     message[size] = '\0';
     const size_t index = (unsigned char)message[1];
     struct rh_error err = {0};
+    _Static_assert((int)FENCES_MOST == (int)ROUTES_MOST, "one bound for the numbers of both");
     enum rh_status status = index < FENCES_MOST ? obey(keeper, message[0], index, message + 2, &err) : RH_E_INTERNAL;
     keeper->lease_end_us = any_armed(keeper) ? rh_clock_us() + keeper->engine->fences.lease_us : 0;
-    if (message[0] == 'F')
+    if (message[0] == 'F' || message[0] == 'L')
         return true;
     const int length = snprintf(answer, sizeof answer, "%s%.1000s", status == RH_OK ? "y" : "n", err.text);
     (void)!send(keeper->socket, answer, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -309,6 +359,48 @@ static size_t open_all(struct keeper *keeper, int out)
     return started;
 }
 
+/* Lets go of the old sides of moves whose every server is known to go one way. */
+static void release_settled(struct keeper *keeper)
+{
+    const size_t count = keeper->engine->routes.count;
+    for (size_t i = 0; i < count; i++) {
+        struct crossing *crossing = &keeper->crossings[i];
+        struct route_run *run = &keeper->engine->routes.runs[i];
+        struct rh_ctx ctx = {.err = NULL};
+        bool all = crossing->armed && crossing->settled;
+        for (size_t j = 0; j < count; j++)
+            all = all && (!keeper->crossings[j].armed || keeper->crossings[j].settled ||
+                          keeper->crossings[j].move != crossing->move);
+        if (all && run->block->driver->release(&ctx, run->route, crossing->state) == RH_OK)
+            crossing->armed = false;
+    }
+}
+
+/* Puts every route right that was being switched; tries for as long as it takes. */
+static void settle_routes(struct keeper *keeper)
+{
+    const int64_t begun_us = rh_clock_us();
+    for (int64_t pause_us = 50 * 1000; rh_clock_us() - begun_us < TRY_FOR_US;
+         pause_us = pause_us < 800 * 1000 ? pause_us * 2 : pause_us) {
+        bool left = false;
+        for (size_t i = 0; i < keeper->engine->routes.count; i++) {
+            struct crossing *crossing = &keeper->crossings[i];
+            struct route_run *run = &keeper->engine->routes.runs[i];
+            struct rh_error why = {0};
+            struct rh_ctx ctx = {.err = &why};
+            enum rh_route_stand stand;
+            if (!crossing->armed || crossing->settled)
+                continue;
+            crossing->settled = run->block->driver->undo(&ctx, run->route, crossing->state, &stand) == RH_OK;
+            left = left || !crossing->settled;
+        }
+        release_settled(keeper);
+        if (!left)
+            return;
+        rh_sleep_us(pause_us);
+    }
+}
+
 /* Notes in the journal what was opened, unless the next run has it already: that one looks for itself. */
 static void note_opening(struct keeper *keeper, const struct opening *opening, const char *why)
 {
@@ -364,6 +456,11 @@ static void guardian_main(struct keeper *keeper)
     settle_down(keeper);
     const char *why = watch_engine(keeper);
     end_engine(keeper);
+    const pid_t router = fork();
+    if (router == 0) {
+        settle_routes(keeper);
+        _exit(0);
+    }
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         ends[0] = ends[1] = -1;
@@ -372,6 +469,8 @@ static void guardian_main(struct keeper *keeper)
     struct opening opening;
     for (size_t i = 0; i < started && read(ends[0], &opening, sizeof opening) == (ssize_t)sizeof opening; i++)
         note_opening(keeper, &opening, why);
+    if (router < 0) /* without a process for it, here */
+        settle_routes(keeper);
     _exit(0);
 }
 

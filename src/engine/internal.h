@@ -7,6 +7,7 @@
 #define REHOME_ENGINE_INTERNAL_H
 
 #include "fences.h"
+#include "routes.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -120,6 +121,7 @@ struct rh_engine {
     struct move_run *moves;
     size_t move_count;
     struct fences fences;
+    struct routes routes;
     pthread_mutex_t found_lock;
     pthread_mutex_t progress_lock;
     struct rh_progress progress; /* names and start; under progress_lock */
@@ -148,6 +150,9 @@ static inline enum rh_on_conflict move_policy(const struct move_run *move)
 }
 
 /* --- engine.c --- */
+/* Sets up the engine's view of one move; frees what it holds. */
+void move_init(struct rh_engine *engine, struct move_run *move, const struct rh_move *plan);
+void move_done(struct move_run *move);
 struct rh_ctx engine_ctx(struct rh_engine *engine, struct rh_error *err);
 void engine_found(struct move_run *move, const struct rh_finding *finding);
 void engine_step_shown(struct move_run *move, const char *step, uint64_t total);
@@ -365,6 +370,8 @@ enum rh_status whole_copy(struct move_run *move,
 enum rh_status whole_put(struct move_run *move, struct rh_ctx *ctx, struct range *range, struct rh_batch *batch);
 /* Takes our content away if it is ours still, and puts back what was there. */
 enum rh_status whole_rollback(struct move_run *move, struct rh_error *err);
+/* What stands at the destination now counts as ours, whoever wrote it: all of it is kept elsewhere. */
+enum rh_status whole_adopt(struct move_run *move, struct rh_error *err);
 /* Gives up what was kept of the content before ours. */
 enum rh_status whole_forget(struct move_run *move, struct rh_error *err);
 /* What the survey couldn't ask a pipe: whether each record of a batch fits the destination. */
@@ -399,6 +406,16 @@ void samples_add(struct samples *samples, struct sample found);
 enum rh_status samples_put(struct move_run *move, bool all, struct rh_error *err);
 enum rh_status samples_encode(const struct samples *samples, struct rh_buf *out, struct rh_error *err);
 enum rh_status samples_decode(struct rh_bytes bytes, struct samples *ret_samples); /* RH_E_CORRUPT without words */
+
+/* --- steps.c --- */
+/* Under closed fences: compares a complete plan, and copies what its sources got since. */
+enum rh_status carry_over(struct rh_engine *engine, struct rh_error *err);
+/* All phases, each over all moves. `again`: also over those that are complete. */
+enum rh_status run_phases(struct rh_engine *engine, bool again, struct rh_error *err);
+
+/* --- verbs.c --- */
+/* Opens the journal of a plan that must have been run. */
+enum rh_status journal_must(struct rh_engine *engine, struct rh_error *err);
 
 /* --- copy.c, verify.c, rollback.c, report.c --- */
 enum rh_status copy_run(struct move_run *move, struct rh_error *err);

@@ -279,6 +279,18 @@ static json_t *exit_json(struct rh_journal *journal)
     return json_integer(code);
 }
 
+/* Whether the servers of a move that can be switched are at its destination, and what comes next then. */
+static void add_switched(struct rh_journal *journal, const char *name, json_t *move)
+{
+    rh_auto_buf struct rh_buf word = RH_BUF_INIT;
+    const bool there =
+        rh_journal_get(journal, name, "switched", &word, NULL) == RH_OK && strcmp(rh_buf_cstr(&word), "yes") == 0;
+    const char *state = json_string_value(json_object_get(move, "state"));
+    json_object_set_new(move, "switched", json_boolean(there));
+    if (state && strcmp(state, STATE_COMPLETE) == 0 && !there)
+        json_object_set_new(move, "next", json_string("cutover, finish, or rollback"));
+}
+
 static enum rh_status report_build(
     const struct rh_plan *plan, struct rh_journal *journal, bool live, struct rh_buf *ret_json, struct rh_error *err)
 {
@@ -287,6 +299,8 @@ static enum rh_status report_build(
     for (size_t i = 0; status == RH_OK && i < plan->move_count; i++) {
         json_t *move = NULL;
         status = move_json(journal, &plan->moves[i], live, &move, err);
+        if (status == RH_OK && plan->route_count)
+            add_switched(journal, plan->moves[i].name, move);
         if (status == RH_OK)
             json_array_append_new(moves, move);
     }
@@ -294,6 +308,8 @@ static enum rh_status report_build(
                              rh_stamp_us(rh_utc_us()).text, "plan", plan->name, "journal", rh_journal_name(journal),
                              "state_dir", plan->state_dir, "running", live, "exit", exit_json(journal), "seal",
                              seal_json(plan), "moves", moves);
+    if (plan->route_count)
+        json_object_set_new(root, "routes", routes_report(journal, plan));
     if (status == RH_OK)
         status = report_history(journal, live, root, err);
     if (status == RH_OK)

@@ -372,8 +372,7 @@ static bool all_complete(struct rh_engine *engine)
     return true;
 }
 
-/* All phases, each over all moves. */
-static enum rh_status run_phases(struct rh_engine *engine, bool again, struct rh_error *err)
+enum rh_status run_phases(struct rh_engine *engine, bool again, struct rh_error *err)
 {
     static step_do *const phases[] = {phase_begin, phase_mark, phase_copy, phase_verify, phase_unmark};
     enum rh_status status = RH_OK;
@@ -409,9 +408,7 @@ static bool goes_on(const struct rh_engine *engine)
     return keyrings || engine->fences.count > 0;
 }
 
-/* A complete plan whose servers went on writing: compared, under the fences where there are any, and what the source
- * got since is carried over. */
-static enum rh_status run_going_on(struct rh_engine *engine, struct rh_error *err)
+enum rh_status carry_over(struct rh_engine *engine, struct rh_error *err)
 {
     struct rh_error differs = {0};
     enum rh_status status = run_complete(engine, &differs);
@@ -439,12 +436,14 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
         status = command_begin(engine, "run", err);
     if (status != RH_OK)
         return status;
-    status = fences_close(engine, err);
+    status = routes_recover(engine, err);
+    if (status == RH_OK)
+        status = fences_close(engine, err);
     if (status != RH_OK)
         return command_end(engine, "run", status, err);
     const bool again = all_complete(engine);
     if (again && goes_on(engine))
-        status = run_going_on(engine, err);
+        status = carry_over(engine, err);
     else if (again && !engine->args.overwrite_initialised)
         status = run_complete(engine, err);
     else

@@ -80,14 +80,17 @@ enum rh_status rh_engine_check(struct rh_engine *engine, struct rh_error *err)
         }
         if (status != RH_OK)
             return status;
-        if (verdict == RH_OK)
-            verdict = check_verdict(move, err);
+        if (i + 1 == engine->move_count)
+            status = routes_check(engine, err);
+        if (status != RH_OK)
+            return status;
     }
+    for (size_t i = 0; verdict == RH_OK && i < engine->move_count; i++)
+        verdict = check_verdict(&engine->moves[i], err);
     return verdict;
 }
 
-/* Opens the journal of a plan that must have been run. */
-static enum rh_status journal_must(struct rh_engine *engine, struct rh_error *err)
+enum rh_status journal_must(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = engine_journal_need(engine, 0, err);
     if (status != RH_NOT_FOUND)
@@ -281,7 +284,11 @@ enum rh_status rh_engine_rollback(struct rh_engine *engine, struct rh_error *err
         status = command_begin(engine, "rollback", err);
     if (status != RH_OK)
         return status;
-    status = fences_close(engine, err);
+    status = routes_recover(engine, err);
+    if (status == RH_OK && any_switched(engine))
+        status = cutover_back(engine, err);
+    if (status == RH_OK)
+        status = fences_close(engine, err);
     /* last moved, first undone */
     for (size_t i = engine->move_count; status == RH_OK && i-- > 0;)
         status = rollback_move(&engine->moves[i], err);
@@ -327,6 +334,7 @@ enum rh_status rh_engine_recover(struct rh_engine *engine, struct rh_error *err)
     /* a server comes before what stands in a store */
     struct rh_error fence = {0};
     const enum rh_status opened = fences_recover(engine, &fence);
+    status = routes_recover(engine, err);
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = recover_move(&engine->moves[i], err);
     if (status == RH_OK && opened != RH_OK && err)

@@ -314,7 +314,9 @@ enum rh_status verify_run(struct move_run *move, bool with_repair, struct verify
 /* The failure that a verification's result amounts to, in words. */
 enum rh_status verify_judge(struct move_run *move, const struct verify_result *result, struct rh_error *err)
 {
-    if (result->equal && result->source_still && result->extras_equal)
+    /* servers that were switched make their keys at the destination */
+    const bool extras_equal = result->extras_equal || switched(move);
+    if (result->equal && result->source_still && extras_equal)
         return RH_OK;
     rh_fail(err, RH_E_MISMATCH, "%s%s%s%llu missing, %llu differing of %llu records",
             result->source_still ? "" : "the source isn't as it was copied; ",

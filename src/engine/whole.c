@@ -392,6 +392,23 @@ enum rh_status whole_copy(struct move_run *move,
     return status;
 }
 
+enum rh_status whole_adopt(struct move_run *move, struct rh_error *err)
+{
+    struct side *side = &move->destination;
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_auto_buf struct rh_buf stamp = RH_BUF_INIT, proof = RH_BUF_INIT, ours = RH_BUF_INIT;
+    enum rh_status status = standing(move, &stamp, NULL, err);
+    if (status != RH_OK || stamp.size == 0 || find_ours(move, rh_buf_bytes(&stamp), NULL))
+        return status;
+    status = !whole_of(side)->prove ? rh_buf_add(&proof, stamp.data, stamp.size, err)
+                                    : side_status(side, err, whole_of(side)->prove(&ctx, side->session, false, &proof));
+    if (status == RH_OK)
+        status = add_ours(move, rh_buf_bytes(&stamp), rh_buf_bytes(&proof), &ours, err);
+    return status == RH_OK
+               ? rh_journal_put(move->engine->journal, move->plan->name, "whole.ours", rh_buf_bytes(&ours), err)
+               : status;
+}
+
 /* --- the way back --- */
 
 /* The facts that speak of our content; gone with it. */

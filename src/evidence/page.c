@@ -144,6 +144,7 @@ enum rh_status rh_evidence_page(struct rh_bytes document, struct rh_buf *ret_pag
     size_t i;
     json_t *move;
     json_array_foreach(json_object_get(report, "moves"), i, move) page_move(&page, move, i + 1);
+    page_routes(&page, json_object_get(report, "routes"));
     put_checking(&page.html, json_object_get(report, "signature"));
     html_mark(&page.html, "</main>\n<footer><p>Made by rehome ");
     html_text(&page.html, member_text(report, "rehome"));

@@ -40,6 +40,8 @@ const char *outcome_words(const char *outcome);
 
 /* --- page_move.c --- */
 void page_move(struct page *page, const json_t *move, size_t number);
+/* Servers of a cutover; nothing where there are none. */
+void page_routes(struct page *page, const json_t *routes);
 /* "2026-11-22 05:53:21 UTC" of a stamp, a dash for none. */
 void page_time(struct html *html, int64_t time_us);
 

@@ -554,6 +554,35 @@ static void put_proof(struct html *html, const json_t *proof)
     html_mark(html, "</dl></div>");
 }
 
+void page_routes(struct page *page, const json_t *routes)
+{
+    struct html *html = &page->html;
+    size_t i;
+    json_t *route;
+    char words[64];
+    if (json_array_size(routes) == 0)
+        return;
+    html_mark(html,
+              "<section id=\"cutover\"><h2>Cutover</h2><div class=\"card\"><h3>Servers that are switched without a "
+              "restart</h3><dl>");
+    json_array_foreach(routes, i, route)
+    {
+        const json_t *pause = json_object_get(route, "pause_ms");
+        if (!json_is_number(pause)) {
+            put_pair(html, "Server", "", "not switched");
+            continue;
+        }
+        snprintf(words, sizeof words, "%.0f ms", json_number_value(pause));
+        put_pair(html, "Server", "code", member_text(route, "address"));
+        put_pair(html, "Went to", "code", member_text(route, "goes_to"));
+        put_pair(html, "At", "", member_text(route, "switched"));
+        put_pair(html, "Made no keys for", "", words);
+        if (json_is_true(json_object_get(route, "to_settle")))
+            put_pair(html, "Now", "", "a later switch was cut off, and its end is not known");
+    }
+    html_mark(html, "</dl></div></section>");
+}
+
 void page_move(struct page *page, const json_t *move, size_t number)
 {
     struct html *html = &page->html;

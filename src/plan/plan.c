@@ -108,8 +108,24 @@ static const struct rh_option move_table[] = {
     {0                                                       },
 };
 
+static const struct rh_option cutover_table[] = {
+    {.name = "window",
+     .type = RH_OPT_DURATION,
+     .initial = "5s",
+     .value_name = "TIME",
+     .help = "the most that a cutover may take before it goes back by itself, 1s to 10m"},
+    {.name = "route",
+     .type = RH_OPT_BLOCK,
+     .block = endpoint_table,
+     .value_name = "\"TYPE\"",
+     .help = "what is switched from source to destination; one or more"},
+    {0},
+};
+
 const struct rh_option *rh_plan_table(const char *block)
 {
+    if (strcmp(block, "cutover") == 0)
+        return cutover_table;
     if (strcmp(block, "plan") == 0)
         return plan_table;
     if (strcmp(block, "seal") == 0)
@@ -468,6 +484,67 @@ static enum rh_status read_move(struct rh_plan_loader *loader, const struct rh_m
     return status == RH_OK ? check_models(loader, move, member->place) : status;
 }
 
+/* --- the cutover block --- */
+
+#define WINDOW_LEAST_US (1 * INT64_C(1000000))
+#define WINDOW_MOST_US (600 * INT64_C(1000000))
+
+static bool is_route(const struct rh_member *member)
+{
+    return strcmp(member->name, "route") == 0;
+}
+
+/* One more `route "TYPE" { ... }`. */
+static enum rh_status read_route(struct rh_plan_loader *loader, const struct rh_member *member)
+{
+    struct rh_plan *plan = &loader->loaded->plan;
+    struct rh_route_block *routes = reallocarray(plan->routes, plan->route_count + 1, sizeof *routes);
+    if (!routes)
+        return rh_fail_memory(loader->err);
+    plan->routes = routes;
+    routes[plan->route_count] = (struct rh_route_block){0};
+    return rh_plan_route(loader, member, &routes[plan->route_count++]);
+}
+
+/* A switch is made while the servers are held back; what has none to hold back can't be switched. */
+static enum rh_status check_cutover(const struct rh_plan_loader *loader, const struct rh_member *member)
+{
+    const struct rh_plan *plan = &loader->loaded->plan;
+    if (!plan->route_count)
+        return rh_plan_fail(loader, member->place, "block 'cutover' needs a route: route \"TYPE\" { ... }");
+    for (size_t i = 0; i < plan->move_count; i++)
+        if (plan->moves[i].mode != RH_MODE_PAUSED)
+            return rh_plan_fail(loader, member->place,
+                                "a cutover needs mode = \"paused\" in every move, and move '%s' "
+                                "is %s",
+                                plan->moves[i].name, rh_mode_name(plan->moves[i].mode));
+    return RH_OK;
+}
+
+/* `cutover { ... }`. */
+static enum rh_status read_cutover(struct rh_plan_loader *loader, const struct rh_member *member)
+{
+    struct rh_loaded_plan *loaded = loader->loaded;
+    if (member->title_count || member->value->kind != RH_NODE_OBJECT)
+        return rh_plan_fail(loader, member->place, "'cutover' is a block without a name: cutover { ... }");
+    enum rh_status status =
+        rh_options_new(cutover_table, rh_plan_place(loader, member->place).text, &loaded->cutover, loader->err);
+    if (status == RH_OK)
+        status = rh_plan_fill(loader, loaded->cutover, member->value, "cutover", is_route);
+    for (size_t i = 0; status == RH_OK && i < member->value->member_count; i++)
+        if (is_route(&member->value->members[i]))
+            status = read_route(loader, &member->value->members[i]);
+    if (status == RH_OK)
+        status = rh_options_end(loaded->cutover, loader->err);
+    if (status != RH_OK)
+        return status;
+    loaded->plan.window_us = rh_options_int(loaded->cutover, "window");
+    if (loaded->plan.window_us < WINDOW_LEAST_US || loaded->plan.window_us > WINDOW_MOST_US)
+        return rh_fail(loader->err, RH_E_PLAN, "%s: window is between 1s and 10m",
+                       rh_options_place(loaded->cutover, "window"));
+    return check_cutover(loader, member);
+}
+
 /* --- whole files --- */
 
 static const char *const plan_words[] = {"plan", "move", "cutover", NULL};
@@ -570,8 +647,9 @@ static enum rh_status read_plan(struct rh_plan_loader *loader, const struct rh_n
 {
     struct rh_plan *plan = &loader->loaded->plan;
     const struct rh_member *found[2] = {NULL, NULL};
-    if (find_members(root, "cutover", found))
-        return rh_plan_fail(loader, found[0]->place, "block 'cutover' isn't there yet");
+    const struct rh_member *cutover[2] = {NULL, NULL};
+    if (find_members(root, "cutover", cutover) > 1)
+        return rh_plan_fail(loader, cutover[1]->place, "more than one 'cutover' block");
     size_t plans = find_members(root, "plan", found);
     if (plans > 1)
         return rh_plan_fail(loader, found[1]->place, "more than one 'plan' block");
@@ -579,6 +657,8 @@ static enum rh_status read_plan(struct rh_plan_loader *loader, const struct rh_n
     for (size_t i = 0; status == RH_OK && i < root->member_count; i++)
         if (strcmp(root->members[i].name, "move") == 0)
             status = read_move(loader, &root->members[i]);
+    if (status == RH_OK && cutover[0])
+        status = read_cutover(loader, cutover[0]);
     if (status != RH_OK)
         return status;
     if (plan->move_count == 0)
@@ -640,13 +720,12 @@ static enum rh_status read_root(struct rh_plan_loader *loader)
 /* A plan from its file, or from `text` where there is one. */
 static enum rh_status plan_make(const char *path,
                                 const struct rh_bytes *text,
-                                const struct rh_driver *const *drivers,
-                                const struct rh_fence_driver *const *fences,
+                                const struct rh_plan_kinds *kinds,
                                 struct rh_plan **ret_plan,
                                 struct rh_error *err)
 {
     struct rh_error own = {0};
-    struct rh_plan_loader loader = {.drivers = drivers, .fences = fences, .err = err ? err : &own};
+    struct rh_plan_loader loader = {.kinds = kinds, .err = err ? err : &own};
     loader.loaded = calloc(1, sizeof *loader.loaded);
     if (!loader.loaded)
         return rh_fail_memory(err);
@@ -668,23 +747,19 @@ static enum rh_status plan_make(const char *path,
     return RH_OK;
 }
 
-enum rh_status rh_plan_load(const char *path,
-                            const struct rh_driver *const *drivers,
-                            const struct rh_fence_driver *const *fences,
-                            struct rh_plan **ret_plan,
-                            struct rh_error *err)
+enum rh_status
+rh_plan_load(const char *path, const struct rh_plan_kinds *kinds, struct rh_plan **ret_plan, struct rh_error *err)
 {
-    return plan_make(path, NULL, drivers, fences, ret_plan, err);
+    return plan_make(path, NULL, kinds, ret_plan, err);
 }
 
 enum rh_status rh_plan_parse(const char *path,
                              struct rh_bytes text,
-                             const struct rh_driver *const *drivers,
-                             const struct rh_fence_driver *const *fences,
+                             const struct rh_plan_kinds *kinds,
                              struct rh_plan **ret_plan,
                              struct rh_error *err)
 {
-    return plan_make(path, &text, drivers, fences, ret_plan, err);
+    return plan_make(path, &text, kinds, ret_plan, err);
 }
 
 /* Frees what an endpoint holds. */
@@ -710,8 +785,14 @@ void rh_plan_free(struct rh_plan *plan)
         free(plan->moves[i].fences);
         rh_options_free(loaded->move_options[i]);
     }
+    for (size_t i = 0; i < plan->route_count; i++) {
+        rh_options_free(plan->routes[i].options);
+        free(plan->routes[i].place);
+    }
+    free(plan->routes);
     free(plan->moves);
     free(loaded->move_options);
+    rh_options_free(loaded->cutover);
     rh_options_free(loaded->options);
     free(plan->path);
     free(plan->name);

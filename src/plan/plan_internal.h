@@ -11,12 +11,12 @@ struct rh_loaded_plan {
     struct rh_plan plan;              /* first: rh_plan_free gets a pointer to it */
     struct rh_options *options;       /* of the plan block, or defaults */
     struct rh_options **move_options; /* as many as there are moves */
+    struct rh_options *cutover;       /* of its block; NULL without one */
 };
 
 struct rh_plan_loader {
     struct rh_loaded_plan *loaded;
-    const struct rh_driver *const *drivers;
-    const struct rh_fence_driver *const *fences;
+    const struct rh_plan_kinds *kinds;
     struct rh_error *err; /* never NULL */
     bool holds_secret;    /* an option of type secret was given in the file */
 };
@@ -56,5 +56,9 @@ enum rh_status rh_plan_endpoint(struct rh_plan_loader *loader,
 enum rh_status rh_plan_fence(struct rh_plan_loader *loader,
                              const struct rh_member *member,
                              struct rh_fence_block *ret_fence) RH_MUST_USE;
+/* The same for one `route "DRIVER" { ... }`. */
+enum rh_status rh_plan_route(struct rh_plan_loader *loader,
+                             const struct rh_member *member,
+                             struct rh_route_block *ret_route) RH_MUST_USE;
 
 #endif

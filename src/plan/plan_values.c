@@ -248,8 +248,8 @@ unknown_driver(const struct rh_plan_loader *loader, const struct rh_member *memb
 {
     const char *words[65] = {NULL};
     rh_auto_buf struct rh_buf known = rh_buf_limited(400);
-    for (size_t i = 0; i < 64 && loader->drivers[i]; i++) {
-        words[i] = loader->drivers[i]->name;
+    for (size_t i = 0; i < 64 && loader->kinds->stores[i]; i++) {
+        words[i] = loader->kinds->stores[i]->name;
         rh_ignore(rh_buf_format(&known, NULL, "%s%s", i ? ", " : "", words[i])); /* a list too long is cut */
     }
     enum rh_status status;
@@ -275,10 +275,10 @@ find_driver(const struct rh_plan_loader *loader, const struct rh_member *member,
     for (char *letter = type.text; lower && *letter; letter++)
         if (*letter >= 'A' && *letter <= 'Z')
             *letter = (char)(*letter | 0x20);
-    for (size_t i = 0; loader->drivers[i]; i++)
+    for (size_t i = 0; loader->kinds->stores[i]; i++)
         if (member->titles[0].size < sizeof type.text && strlen(type.text) == member->titles[0].size &&
-            has_name(loader->drivers[i], type.text)) {
-            *ret_driver = loader->drivers[i];
+            has_name(loader->kinds->stores[i], type.text)) {
+            *ret_driver = loader->kinds->stores[i];
             return RH_OK;
         }
     return rh_surely_failed(unknown_driver(loader, member, type.text));
@@ -320,38 +320,56 @@ rh_plan_endpoint(struct rh_plan_loader *loader, const struct rh_member *member, 
                              &ret_endpoint->options);
 }
 
-/* The fence driver that a block's title names. */
-static enum rh_status find_fence(const struct rh_plan_loader *loader,
-                                 const struct rh_member *member,
-                                 const struct rh_fence_driver **ret_driver)
+/* Which of the names a block's title is; an error names the nearest. */
+static enum rh_status
+find_name(const struct rh_plan_loader *loader, const struct rh_member *member, const char *const *names, size_t *ret_at)
 {
-    const char *words[17] = {NULL};
+    if (member->title_count != 1 || member->value->kind != RH_NODE_OBJECT)
+        return rh_plan_fail(loader, member->place, "'%s' needs its type: %s \"TYPE\" { ... }", member->name,
+                            member->name);
     const struct rh_title type = rh_plan_title(member);
-    for (size_t i = 0; i < 16 && loader->fences[i]; i++) {
-        words[i] = loader->fences[i]->name;
-        if (strcmp(words[i], type.text) != 0 || strlen(type.text) != member->titles[0].size)
-            continue;
-        *ret_driver = loader->fences[i];
-        return RH_OK;
-    }
-    const char *near = rh_nearest(type.text, words);
-    return rh_plan_fail(loader, member->place, "unknown fence \"%s\"%s%s%s", RH_SHOW(rh_bytes_text(type.text)),
-                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    for (*ret_at = 0; names[*ret_at]; ++*ret_at)
+        if (strcmp(names[*ret_at], type.text) == 0 && strlen(type.text) == member->titles[0].size)
+            return RH_OK;
+    const char *near = rh_nearest(type.text, names);
+    return rh_plan_fail(loader, member->place, "unknown %s \"%s\"%s%s%s", member->name,
+                        RH_SHOW(rh_bytes_text(type.text)), near ? "; did you mean '" : "", near ? near : "",
+                        near ? "'?" : "");
 }
+
+enum { KINDS_MOST = 16 }; /* of fences, of routes */
 
 enum rh_status
 rh_plan_fence(struct rh_plan_loader *loader, const struct rh_member *member, struct rh_fence_block *ret_fence)
 {
-    if (member->title_count != 1 || member->value->kind != RH_NODE_OBJECT)
-        return rh_plan_fail(loader, member->place, "'fence' needs its type: fence \"TYPE\" { ... }");
-    const struct rh_fence_driver *driver = NULL;
-    enum rh_status status = find_fence(loader, member, &driver);
+    const char *names[KINDS_MOST + 1] = {NULL};
+    size_t at = 0;
+    for (size_t i = 0; i < KINDS_MOST && loader->kinds->fences[i]; i++)
+        names[i] = loader->kinds->fences[i]->name;
+    enum rh_status status = find_name(loader, member, names, &at);
     if (status != RH_OK)
         return status;
+    const struct rh_fence_driver *driver = loader->kinds->fences[at];
     ret_fence->driver = driver; /* half-filled is fine: the plan is freed as a whole */
     status =
         read_driver_block(loader, member, driver->name, driver->options, NULL, &ret_fence->place, &ret_fence->options);
     if (status == RH_OK)
         ret_fence->lease_us = rh_options_int(ret_fence->options, "lease");
     return status;
+}
+
+enum rh_status
+rh_plan_route(struct rh_plan_loader *loader, const struct rh_member *member, struct rh_route_block *ret_route)
+{
+    const char *names[KINDS_MOST + 1] = {NULL};
+    size_t at = 0;
+    for (size_t i = 0; i < KINDS_MOST && loader->kinds->routes[i]; i++)
+        names[i] = loader->kinds->routes[i]->name;
+    enum rh_status status = find_name(loader, member, names, &at);
+    if (status != RH_OK)
+        return status;
+    const struct rh_route_driver *driver = loader->kinds->routes[at];
+    ret_route->driver = driver; /* as above */
+    return read_driver_block(loader, member, driver->name, driver->options, NULL, &ret_route->place,
+                             &ret_route->options);
 }

@@ -64,11 +64,12 @@ def test_store_options(tables):
 
 def test_fence_options(tables):
     page = (MAN / "rehome-stores.7.scd").read_text()
-    assert tables["fences"]
-    for fence in tables["fences"]:
-        text = section(page, "FENCE " + fence["name"])
-        names = {found for found in re.findall(r"\*([\w.]+)\* (?:=|\{)", text)}
-        assert names == set(flat(fence["options"])), fence["name"]
+    for kind in ("fence", "route"):
+        assert tables[kind + "s"]
+        for one in tables[kind + "s"]:
+            text = section(page, f"{kind.upper()} {one['name']}")
+            names = {found for found in re.findall(r"\*([\w.]+)\* (?:=|\{)", text)}
+            assert names == set(flat(one["options"])), one["name"]
 
 
 def test_plan_blocks(tables):

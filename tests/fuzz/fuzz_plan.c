@@ -35,6 +35,9 @@ static const struct rh_option fence_options[] = {
 static const struct rh_fence_driver fence = {.name = "keyring_operations", .options = fence_options};
 static const struct rh_fence_driver *const fences[] = {&fence, NULL};
 static const struct rh_driver *const drivers[] = {&file, &keyring, NULL};
+static const struct rh_route_driver route = {.name = "keyring_reload", .options = options};
+static const struct rh_route_driver *const routes[] = {&route, NULL};
+static const struct rh_plan_kinds kinds = {.stores = drivers, .fences = fences, .routes = routes};
 
 /* Stops where a promise of the headers is broken. */
 static void demand(bool kept)
@@ -64,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char path[64];
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     struct rh_plan *plan = NULL;
-    status = rh_plan_load(path, drivers, fences, &plan, &plan_err);
+    status = rh_plan_load(path, &kinds, &plan, &plan_err);
     check_status(status, &plan_err);
     demand((status == RH_OK) == (plan != NULL));
     demand(status != RH_OK || (plan->name && plan->state_dir && plan->move_count > 0));

@@ -59,7 +59,7 @@ static enum rh_status perform(enum verb verb, struct seen *seen)
     struct rh_engine *engine = NULL;
     struct seen nobody = {0};
     last = (struct rh_error){0};
-    enum rh_status status = rh_plan_load(plan_path, rh_drivers(), rh_fence_drivers(), &plan, &last);
+    enum rh_status status = rh_plan_load(plan_path, RH_PLAN_KINDS_ALL, &plan, &last);
     if (status != RH_OK)
         fail_msg("%s", last.text);
     const struct rh_engine_args args = {.plan = plan,
@@ -185,7 +185,7 @@ static void test_conflict_is_refused_before_anything(void **state)
     /* nothing was written, so nothing is under way */
     struct rh_plan *plan = NULL;
     rh_auto_buf struct rh_buf json = RH_BUF_INIT;
-    assert_int_equal(rh_plan_load(plan_path, rh_drivers(), rh_fence_drivers(), &plan, &last), RH_OK);
+    assert_int_equal(rh_plan_load(plan_path, RH_PLAN_KINDS_ALL, &plan, &last), RH_OK);
     assert_int_equal(rh_engine_report(plan, &json, &last), RH_OK);
     assert_non_null(strstr(rh_buf_cstr(&json), "\"state\": \"new\""));
     rh_plan_free(plan);
@@ -383,7 +383,7 @@ static void test_report(void **state)
     (void)state;
     struct rh_plan *plan = NULL;
     rh_auto_buf struct rh_buf json = RH_BUF_INIT;
-    assert_int_equal(rh_plan_load(plan_path, rh_drivers(), rh_fence_drivers(), &plan, &last), RH_OK);
+    assert_int_equal(rh_plan_load(plan_path, RH_PLAN_KINDS_ALL, &plan, &last), RH_OK);
     assert_int_equal(rh_engine_report(plan, &json, &last), RH_NOT_FOUND);
     expect(RUN, RH_OK);
     assert_int_equal(rh_engine_report(plan, &json, &last), RH_OK);

@@ -180,7 +180,7 @@ static int perform(enum verb verb, const char *crash_at, int words)
     if (crash_at && setenv("RH_CRASH_AT", crash_at, 1) != 0)
         return NO_PLAN;
     path_of(path, "plan.hcl");
-    if (rh_plan_load(path, rh_drivers(), rh_fence_drivers(), &plan, &err) != RH_OK) {
+    if (rh_plan_load(path, RH_PLAN_KINDS_ALL, &plan, &err) != RH_OK) {
         dprintf(words, "%s", err.text);
         return NO_PLAN;
     }

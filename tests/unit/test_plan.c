@@ -49,7 +49,14 @@ static const struct rh_option fence_options[] = {
 };
 static const struct rh_fence_driver keyring_fence = {.name = "keyring_operations", .options = fence_options};
 static const struct rh_fence_driver *const fences[] = {&keyring_fence, NULL};
+static const struct rh_option route_options[] = {
+    {.name = "host", .type = RH_OPT_TEXT},
+    {0             },
+};
+static const struct rh_route_driver reload_route = {.name = "keyring_reload", .options = route_options};
+static const struct rh_route_driver *const routes[] = {&reload_route, NULL};
 static const struct rh_driver *const drivers[] = {&file_driver, &mysql_driver, &memory_driver, &keyring_driver, NULL};
+static const struct rh_plan_kinds kinds = {.stores = drivers, .fences = fences, .routes = routes};
 
 /* --- a folder for each test; paths are relative to it --- */
 
@@ -80,7 +87,7 @@ static void write_file(const char *name, const char *text)
 static enum rh_status load(const char *text, struct rh_plan **ret_plan, struct rh_error *err)
 {
     write_file("p.hcl", text);
-    return rh_plan_load("p.hcl", drivers, fences, ret_plan, err);
+    return rh_plan_load("p.hcl", &kinds, ret_plan, err);
 }
 
 static struct rh_plan *good(const char *text)
@@ -109,6 +116,51 @@ static void test_fences(void **state)
     assert_int_equal(move->fences[1].lease_us, 10000000);
     assert_string_equal(move->fences[1].place, "p.hcl:2:2");
     rh_plan_free(plan);
+}
+
+#define PAUSED "move \"m\" { mode = \"paused\" " SIDES " fence \"keyring_operations\" { user = \"a\" } }\n"
+
+static void test_cutover(void **state)
+{
+    (void)state;
+    struct rh_plan *plan = good("cutover { window = \"2s\" route \"keyring_reload\" { host = \"a\" }\n"
+                                " route \"keyring_reload\" { } }\n" PAUSED);
+    assert_int_equal(plan->route_count, 2);
+    assert_int_equal(plan->window_us, 2000000);
+    assert_ptr_equal(plan->routes[0].driver, &reload_route);
+    assert_string_equal(rh_options_text(plan->routes[0].options, "host"), "a");
+    assert_string_equal(plan->routes[1].place, "p.hcl:2:2");
+    rh_plan_free(plan);
+    plan = good(PAUSED "cutover { route \"keyring_reload\" { } }");
+    assert_int_equal(plan->window_us, 5000000);
+    rh_plan_free(plan);
+    plan = good(PAUSED);
+    assert_int_equal(plan->route_count, 0);
+    rh_plan_free(plan);
+}
+
+static void test_bad_cutover(void **state)
+{
+    static const char *const cases[][2] = {
+        {"cutover \"x\" { }\n" PAUSED,                                         "p.hcl:1:1: 'cutover' is a block without a name: cutover { ... }"},
+        {"cutover { }\ncutover { }\n" PAUSED,                                  "p.hcl:2:1: more than one 'cutover' block"                       },
+        {"cutover { route \"keyring_reloa\" { } }\n" PAUSED,
+         "p.hcl:1:11: unknown route \"keyring_reloa\"; did you mean 'keyring_reload'?"                                                          },
+        {"cutover { route { } }\n" PAUSED,                                     "p.hcl:1:11: 'route' needs its type: route \"TYPE\" { ... }"     },
+        {"cutover { windo = \"1s\" }\n" PAUSED,
+         "p.hcl:1:11: unknown option 'windo' in cutover; did you mean 'window'?"                                                                },
+        {"cutover { window = \"11m\" route \"keyring_reload\" { } }\n" PAUSED,
+         "p.hcl:1:11: window is between 1s and 10m"                                                                                             },
+        {"cutover { route \"keyring_reload\" { } }\nmove \"m\" { " SIDES " }",
+         "p.hcl:1:1: a cutover needs mode = \"paused\" in every move, and move 'm' is offline"                                                  },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rh_plan *plan = NULL;
+        struct rh_error err = {0};
+        assert_int_equal(load(cases[i][0], &plan, &err), RH_E_PLAN);
+        assert_string_equal(err.text, cases[i][1]);
+    }
 }
 
 /* The members of a move beside its sides, and what is wrong with them. */
@@ -184,12 +236,12 @@ static void test_names(void **state)
     assert_string_equal(plan->name, "p");
     rh_plan_free(plan);
     write_file("orders.v2.hcl", "plan { } move \"m\" { " SIDES " }");
-    assert_int_equal(rh_plan_load("./orders.v2.hcl", drivers, fences, &plan, NULL), RH_OK);
+    assert_int_equal(rh_plan_load("./orders.v2.hcl", &kinds, &plan, NULL), RH_OK);
     assert_string_equal(plan->name, "orders.v2");
     rh_plan_free(plan);
     struct rh_error err = {0};
     write_file("my plan.hcl", "move \"m\" { " SIDES " }");
-    assert_int_equal(rh_plan_load("my plan.hcl", drivers, fences, &plan, &err), RH_E_PLAN);
+    assert_int_equal(rh_plan_load("my plan.hcl", &kinds, &plan, &err), RH_E_PLAN);
     assert_string_equal(err.hint, "give the plan a name of its own: plan \"NAME\" { }");
 }
 
@@ -333,7 +385,7 @@ static const struct bad bads[] = {
     {"plan \"x\" { state_dir = { a = 1 } }",
      "p.hcl:1:12: option 'state_dir' takes a value, not a block: write state_dir = ..."                                                               },
     {"plan \"x\" { state_dir = [1] }",                                   "p.hcl:1:12: option 'state_dir' takes one value, not a list"                 },
-    {"cutover {}\n" MOVE(SIDES),                                         "p.hcl:1:1: block 'cutover' isn't there yet"                                 },
+    {"cutover {}\n" MOVE(SIDES),                                         "p.hcl:1:1: block 'cutover' needs a route: route \"TYPE\" { ... }"           },
     {MOVE("mode = \"live\" " SIDES),                                     "p.hcl:1:12: mode 'live' isn't there yet"                                    },
     {MOVE("mode = \"online\" " SIDES),                                   "p.hcl:1:12: option 'mode' takes 'offline', 'paused' or 'live', not 'online'"},
     {MOVE("memory = \"1KiB\" " SIDES),                                   "p.hcl:1:12: option 'memory' takes at least 1MiB"                            },
@@ -401,11 +453,11 @@ static void test_absent(void **state)
     (void)state;
     struct rh_plan *plan = NULL;
     struct rh_error err = {0};
-    assert_int_equal(rh_plan_load("absent.hcl", drivers, fences, &plan, &err), RH_E_PLAN);
+    assert_int_equal(rh_plan_load("absent.hcl", &kinds, &plan, &err), RH_E_PLAN);
     assert_string_equal(err.text, "reading plan 'absent.hcl': no such file");
-    assert_int_equal(rh_plan_load("/", drivers, fences, &plan, &err), RH_E_PLAN);
+    assert_int_equal(rh_plan_load("/", &kinds, &plan, &err), RH_E_PLAN);
     assert_int_equal(err.status, RH_E_PLAN);
-    assert_int_equal(rh_plan_load("absent.hcl", drivers, fences, &plan, NULL), RH_E_PLAN);
+    assert_int_equal(rh_plan_load("absent.hcl", &kinds, &plan, NULL), RH_E_PLAN);
 }
 
 static void test_environment(void **state)
@@ -472,12 +524,12 @@ static void test_readers(void **state)
     rh_plan_free(good(with));
     assert_int_equal(warnings, 0);
     assert_int_equal(chmod("p.hcl", 0644), 0);
-    assert_int_equal(rh_plan_load("p.hcl", drivers, fences, &plan, NULL), RH_OK);
+    assert_int_equal(rh_plan_load("p.hcl", &kinds, &plan, NULL), RH_OK);
     assert_int_equal(warnings, 1);
     rh_plan_free(plan);
     write_file("p.hcl", without);
     assert_int_equal(chmod("p.hcl", 0644), 0);
-    assert_int_equal(rh_plan_load("p.hcl", drivers, fences, &plan, NULL), RH_OK);
+    assert_int_equal(rh_plan_load("p.hcl", &kinds, &plan, NULL), RH_OK);
     assert_int_equal(warnings, 1);
     rh_plan_free(plan);
     rh_log_set(NULL, NULL, RH_LOG_WARN);
@@ -502,6 +554,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_fences, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_fences, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cutover, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_bad_cutover, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_vault, set_up, tear_down),

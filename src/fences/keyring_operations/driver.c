@@ -9,50 +9,21 @@
 #define LEASE_MOST_US (600 * INT64_C(1000000))
 
 static const struct rh_option options[] = {
-    {.name = "host",          .type = RH_OPT_TEXT, .initial = "127.0.0.1", .value_name = "HOST", .help = "the server"},
-    {.name = "port",
-     .type = RH_OPT_INT,
-     .initial = "3306",
-     .min = 1,
-     .max = 65535,
-     .value_name = "N",
-     .help = "its port"},
-    {.name = "socket",   .type = RH_OPT_PATH, .value_name = "PATH", .help = "its Unix socket, instead of host and port"},
-    {.name = "user",          .type = RH_OPT_TEXT, .flags = RH_OPT_REQUIRED, .value_name = "NAME", .help = "account"},
+    RH_ROWS_MYSQL_PLACE,
     RH_ROWS_PASSWORD("its password; better is password_file"),
     RH_ROW_TLS(rh_tls_options),
     {.name = "lease",
-     .type = RH_OPT_DURATION,
-     .initial = "10s",
-     .value_name = "TIME",
-     .help = "how long it stays closed when rehome goes silent, 2s to 10m"},
+                      .type = RH_OPT_DURATION,
+                      .initial = "10s",
+                      .value_name = "TIME",
+                      .help = "how long it stays closed when rehome goes silent, 2s to 10m"},
     {.name = "timer_schema",
-     .type = RH_OPT_TEXT,
-     .initial = "mysql",
-     .value_name = "NAME",
-     .help = "database for the event that opens it when nobody else does; the account needs EVENT on it"},
-    {0     },
+                      .type = RH_OPT_TEXT,
+                      .initial = "mysql",
+                      .value_name = "NAME",
+                      .help = "database for the event that opens it when nobody else does; the account needs EVENT on it"},
+    {0},
 };
-
-/* Where the server is. */
-static enum rh_status take_address(struct ko_fence *fence, const struct rh_options *values, struct rh_error *err)
-{
-    struct rh_mysql_server *server = &fence->server;
-    const char *socket = rh_options_text(values, "socket");
-    if (socket && (rh_options_given(values, "host") || rh_options_given(values, "port")))
-        return rh_fail(err, RH_E_PLAN, "%sgive socket, or host and port, not both", RH_PLACE(values, "socket"));
-    enum rh_status status;
-    if ((status = rh_dup_text(rh_options_text(values, "host"), &server->host, err)) ||
-        (status = rh_dup_text(socket, &server->socket, err)) ||
-        (status = rh_dup_text(rh_options_text(values, "user"), &server->user, err)))
-        return status;
-    server->port = (unsigned)rh_options_int(values, "port");
-    if (socket)
-        snprintf(fence->address, sizeof fence->address, "%.300s", socket);
-    else
-        snprintf(fence->address, sizeof fence->address, "%.300s:%u", server->host, server->port);
-    return RH_OK;
-}
 
 /* The name goes into statements between backquotes. */
 static enum rh_status take_schema(struct ko_fence *fence, const struct rh_options *values, struct rh_error *err)
@@ -69,7 +40,7 @@ static enum rh_status take_schema(struct ko_fence *fence, const struct rh_option
 /* All options. */
 static enum rh_status take_options(struct ko_fence *fence, const struct rh_options *values, struct rh_error *err)
 {
-    enum rh_status status = take_address(fence, values, err);
+    enum rh_status status = rh_mysql_take_place(&fence->server, values, fence->address, sizeof fence->address, err);
     if (!status)
         status = take_schema(fence, values, err);
     if (!status)

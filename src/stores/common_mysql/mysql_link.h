@@ -30,6 +30,29 @@ struct rh_mysql_server {
 enum rh_status rh_mysql_take_address(struct rh_mysql_server *server,
                                      const struct rh_options *options,
                                      struct rh_error *err) RH_MUST_USE;
+/* The rows of `host`, `port`, `socket` and `user`, and what they say: where the server is, and its name for messages.
+ */
+#define RH_ROWS_MYSQL_PLACE                                                                                            \
+    {.name = "host", .type = RH_OPT_TEXT, .initial = "127.0.0.1", .value_name = "HOST", .help = "the server"},         \
+        {.name = "port",                                                                                               \
+         .type = RH_OPT_INT,                                                                                           \
+         .initial = "3306",                                                                                            \
+         .min = 1,                                                                                                     \
+         .max = 65535,                                                                                                 \
+         .value_name = "N",                                                                                            \
+         .help = "its port"},                                                                                          \
+        {.name = "socket",                                                                                             \
+         .type = RH_OPT_PATH,                                                                                          \
+         .value_name = "PATH",                                                                                         \
+         .help = "its Unix socket, instead of host and port"},                                                         \
+    {                                                                                                                  \
+        .name = "user", .type = RH_OPT_TEXT, .flags = RH_OPT_REQUIRED, .value_name = "NAME", .help = "account"         \
+    }
+enum rh_status rh_mysql_take_place(struct rh_mysql_server *server,
+                                   const struct rh_options *options,
+                                   char *address,
+                                   size_t address_size,
+                                   struct rh_error *err) RH_MUST_USE;
 /* The block `tls` and the option of a CA outside it (vault_ca; NULL: none): files and what is asked for. A socket has
  * none. To be called when the socket is known; warnings are the caller's. */
 enum rh_status rh_mysql_take_tls(struct rh_mysql_server *server,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where a server is, from options. */
 #include "mysql_link.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,28 @@ rh_mysql_take_address(struct rh_mysql_server *server, const struct rh_options *o
     server->port = (unsigned)number;
     server->host = strndup(host, size);
     return server->host ? RH_OK : rh_fail_memory(err);
+}
+
+enum rh_status rh_mysql_take_place(struct rh_mysql_server *server,
+                                   const struct rh_options *options,
+                                   char *address,
+                                   size_t address_size,
+                                   struct rh_error *err)
+{
+    const char *socket = rh_options_text(options, "socket");
+    if (socket && (rh_options_given(options, "host") || rh_options_given(options, "port")))
+        return rh_fail(err, RH_E_PLAN, "%sgive socket, or host and port, not both", RH_PLACE(options, "socket"));
+    enum rh_status status;
+    if ((status = rh_dup_text(rh_options_text(options, "host"), &server->host, err)) ||
+        (status = rh_dup_text(socket, &server->socket, err)) ||
+        (status = rh_dup_text(rh_options_text(options, "user"), &server->user, err)))
+        return status;
+    server->port = (unsigned)rh_options_int(options, "port");
+    if (socket)
+        snprintf(address, address_size, "%.300s", socket);
+    else
+        snprintf(address, address_size, "%.300s:%u", server->host, server->port);
+    return RH_OK;
 }
 
 enum rh_status rh_mysql_take_tls(struct rh_mysql_server *server,

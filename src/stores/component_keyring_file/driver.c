@@ -51,9 +51,11 @@ static enum rh_status component_open(struct rh_ctx *ctx, const struct rh_store_a
     if (status == RH_OK)
         status = keyring_store_new(&rh_driver_component_keyring_file, &component_keyring_format, args->side, path,
                                    &store, ctx->err);
-    if (status == RH_OK)
-        *ret_store = &store->base;
-    return status;
+    if (status != RH_OK)
+        return status;
+    store->by_configuration = rh_options_text(args->options, "component_dir") != NULL;
+    *ret_store = &store->base;
+    return RH_OK;
 }
 
 /* A path as a JSON string; bytes from 0x80 up stand as they are, as the server reads them. */

@@ -223,7 +223,8 @@ struct keyring_store {
     struct rh_store base;
     const struct keyring_format *format;
     enum rh_side side;
-    char *path; /* absolute */
+    char *path;            /* absolute */
+    bool by_configuration; /* as in rh_facts */
     pthread_mutex_t lock;
     struct keyring_place place;       /* under the lock until it is open */
     struct keyring_view *view;        /* the last one, under the lock */

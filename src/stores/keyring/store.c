@@ -139,6 +139,7 @@ enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct
         .tls = "local",
         .encrypted_at_rest = store->format->encrypted ? RH_YES : RH_NO,
         .limits = store->format->limits,
+        .by_configuration = store->by_configuration,
         .owner_blind = "a server that has this keystore loaded can't be seen from its file",
     };
     enum rh_status status = keyring_view_get(store, false, &view, ctx->err);

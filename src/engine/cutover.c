@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cutting over: every route of the plan goes from the moves' sources to their destinations, or none does; and back.
+ *
+ * One attempt: prepare the routes; close the fences; carry over what the side that is left got since; journal that
+ * servers may go to the other side from now on; turn the routes, with the fences unbroken to here; open them; settle
+ * the routes; let go of the side that was left; see that it has nothing that the other one lacks. Where that fails, the
+ * next attempt carries it over; where anything else fails, the routes are put right, and servers that go to the new
+ * side already are taken back the same way.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+
+enum { ATTEMPTS = 3 };
+#define UNWIND_LIMIT_US (10 * INT64_C(1000000)) /* how long a server that is away is waited for; the guardian goes on  \
+                                                 */
+
+struct cutover {
+    struct rh_engine *engine;
+    enum way way;
+    struct rh_move *back_plans; /* the moves the other way round */
+    struct move_run *back;
+    int64_t until_us; /* the window's end */
+};
+
+bool switched(struct move_run *move)
+{
+    return move->engine->journal && fact_is(move, "switched", "yes");
+}
+
+bool any_switched(struct rh_engine *engine)
+{
+    for (size_t i = 0; i < engine->move_count; i++)
+        if (switched(&engine->moves[i]))
+            return true;
+    return false;
+}
+
+/* Journals for all moves at once whether servers go to their destinations. */
+static enum rh_status put_switched(struct rh_engine *engine, const char *word, struct rh_error *err)
+{
+    enum rh_status status = rh_journal_begin(engine->journal, err);
+    if (status != RH_OK)
+        return status;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = fact_put(&engine->moves[i], "switched", word, err);
+    if (status == RH_OK)
+        return rh_journal_commit(engine->journal, err);
+    rh_journal_abort(engine->journal);
+    return status;
+}
+
+/* --- the moves the other way round --- */
+
+static void back_free(struct cutover *cutover)
+{
+    for (size_t i = 0; i < cutover->engine->move_count; i++) {
+        if (cutover->back)
+            move_done(&cutover->back[i]);
+        if (cutover->back_plans)
+            free(cutover->back_plans[i].name);
+    }
+    free(cutover->back);
+    free(cutover->back_plans);
+    cutover->back = NULL;
+    cutover->back_plans = NULL;
+}
+
+/* Each move with its sides swapped, under a name of its own in the journal. */
+static enum rh_status back_make(struct cutover *cutover, struct rh_error *err)
+{
+    struct rh_engine *engine = cutover->engine;
+    cutover->back_plans = calloc(engine->move_count, sizeof *cutover->back_plans);
+    cutover->back = calloc(engine->move_count, sizeof *cutover->back);
+    if (!cutover->back_plans || !cutover->back)
+        return rh_fail_memory(err);
+    for (size_t i = 0; i < engine->move_count; i++) {
+        const struct rh_move *plan = engine->moves[i].plan;
+        struct rh_move *back = &cutover->back_plans[i];
+        *back = *plan;
+        back->source = plan->destination;
+        back->destination = plan->source;
+        back->on_conflict = RH_CONFLICT_KEEP_EQUAL;
+        back->name = NULL;
+        if (asprintf(&back->name, "%s~back", plan->name) < 0) {
+            back->name = NULL;
+            return rh_fail_memory(err);
+        }
+        move_init(engine, &cutover->back[i], back);
+    }
+    return RH_OK;
+}
+
+/* Does something with the moves the other way round in the place of the plan's. */
+static enum rh_status the_other_way(struct cutover *cutover,
+                                    enum rh_status (*work)(struct rh_engine *engine, struct rh_error *err),
+                                    struct rh_error *err)
+{
+    struct rh_engine *engine = cutover->engine;
+    struct move_run *moves = engine->moves;
+    engine->moves = cutover->back;
+    enum rh_status status = work(engine, err);
+    engine->moves = moves;
+    return status;
+}
+
+static enum rh_status copy_all(struct rh_engine *engine, struct rh_error *err)
+{
+    return run_phases(engine, true, err);
+}
+
+/* An earlier pass of the moves the other way round doesn't matter any more, nor what it would have gone back to: a
+ * source is replaced as a whole, by more than it held, and its server has gone on with it since. */
+static enum rh_status forget_all(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = pass_state_set(&engine->moves[i], STATE_FINISHED, err);
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = way_back_drop(&engine->moves[i], err);
+    return status;
+}
+
+/* --- one attempt --- */
+
+/* What servers wrote to the destinations they were sent to by us: a pass may add to it, and the way back, which carries
+ * it to the sources first, may take it away. */
+static enum rh_status adopt_all(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        if (!switched(&engine->moves[i]))
+            continue;
+        status = digest_load(&engine->moves[i], err);
+        if (status == RH_OK)
+            status = check_open_one(&engine->moves[i], &engine->moves[i].destination, err);
+        if (status == RH_OK)
+            status = whole_adopt(&engine->moves[i], err);
+    }
+    return status;
+}
+
+/* Brings the side that servers are to go to up to date; the fences are closed. */
+static enum rh_status carry(struct cutover *cutover, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    if (cutover->way == WAY_BACK) {
+        status = the_other_way(cutover, forget_all, err);
+        if (status == RH_OK)
+            status = the_other_way(cutover, copy_all, err);
+    }
+    if (status == RH_OK)
+        status = adopt_all(cutover->engine, err);
+    return status == RH_OK && cutover->way == WAY_THERE ? carry_over(cutover->engine, err) : status;
+}
+
+static int64_t window_us(const struct rh_engine *engine)
+{
+    return engine->args.window_us ? engine->args.window_us : engine->plan->window_us;
+}
+
+/* Whether there is time still. */
+static enum rh_status within(const struct cutover *cutover, struct rh_error *err)
+{
+    if (rh_clock_us() < cutover->until_us)
+        return RH_OK;
+    rh_fail(err, RH_E_TIMEOUT, "the cutover took longer than its window of %g s",
+            (double)window_us(cutover->engine) / 1e6);
+    rh_error_hint(err, "a longer --window, or window in the plan's cutover block, gives it more time");
+    return RH_E_TIMEOUT;
+}
+
+/* Under the fences: data, then the decision, then routes. A server that is restarted after the first of them was turned
+ * goes to the new side, so the journal knows before. */
+static enum rh_status turn(struct cutover *cutover, struct rh_error *err)
+{
+    enum rh_status status = carry(cutover, err);
+    if (status == RH_OK)
+        status = within(cutover, err);
+    if (status == RH_OK)
+        status = fences_hold(cutover->engine, err);
+    if (status == RH_OK)
+        status = put_switched(cutover->engine, "yes", err);
+    if (status == RH_OK)
+        status = routes_apply(cutover->engine, err);
+    return status == RH_OK ? within(cutover, err) : status;
+}
+
+/* One comparison over all moves: nothing on the side that was left may be missing on the other. */
+static enum rh_status compare(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        struct verify_result result;
+        status = check_open(move, err);
+        if (status == RH_OK)
+            status = range_load_all(move, err);
+        if (status == RH_OK)
+            status = verify_run(move, false, &result, err);
+        if (status == RH_OK && !(result.equal && result.source_still)) {
+            status = rh_fail(err, RH_E_MISMATCH, "%s",
+                             result.source_still ? "the side that servers go to lacks keys of the other"
+                                                 : "the side that servers have left was written since");
+            err->side = RH_SIDE_SOURCE;
+        }
+    }
+    return status;
+}
+
+static enum rh_status attempt(struct cutover *cutover, bool *ret_again, struct rh_error *err)
+{
+    struct rh_engine *engine = cutover->engine;
+    *ret_again = false;
+    enum rh_status status = routes_prepare(engine, cutover->way, err);
+    if (status == RH_OK)
+        status = fences_close(engine, err);
+    if (status != RH_OK)
+        return status;
+    cutover->until_us = rh_clock_us() + window_us(engine);
+    status = turn(cutover, err);
+    if (status != RH_OK) {
+        /* before the fences open: with them closed no server can be asked to go on */
+        size_t there = 0;
+        struct rh_error second = {0};
+        if (routes_undo(engine, &there, &second) != RH_OK)
+            rh_ignore(rh_error_prepend(err, "%s; and before that", second.text));
+        return fences_open(engine, status, err);
+    }
+    status = fences_open(engine, RH_OK, err);
+    if (status == RH_OK)
+        status = routes_settle(engine, cutover->until_us, err);
+    if (status == RH_OK)
+        status = routes_release(engine, err);
+    if (status != RH_OK)
+        return status;
+    status = cutover->way == WAY_THERE ? compare(engine, err) : the_other_way(cutover, compare, err);
+    *ret_again = status == RH_E_MISMATCH;
+    return status;
+}
+
+/* Puts right what an attempt that failed has left, and waits a while for servers that are away. *ret_new: servers that
+ * go to the new side all the same. */
+static enum rh_status unwind(struct cutover *cutover, size_t *ret_new, struct rh_error *err)
+{
+    const int64_t until = rh_clock_us() + UNWIND_LIMIT_US;
+    struct rh_error second;
+    enum rh_status status;
+    do {
+        second = (struct rh_error){0};
+        status = routes_undo(cutover->engine, ret_new, &second);
+        if (status == RH_OK)
+            return RH_OK;
+        rh_sleep_us(100 * 1000);
+    } while (second.retry != RH_RETRY_NEVER && rh_clock_us() < until);
+    rh_ignore(rh_error_prepend(err, "%s; and before that", second.text));
+    rh_error_hint(err, "%s", second.hint);
+    return status;
+}
+
+/* Takes all routes one way. */
+static enum rh_status switch_all(struct rh_engine *engine, enum way way, size_t *ret_new, struct rh_error *err)
+{
+    struct cutover cutover = {.engine = engine, .way = way};
+    bool again = false;
+    *ret_new = 0;
+    enum rh_status status = fences_look(engine, err);
+    if (status == RH_OK)
+        status = routes_look(engine, way, err);
+    if (status == RH_OK && way == WAY_BACK)
+        status = back_make(&cutover, err);
+    for (int i = 0; status == RH_OK && (i == 0 || again) && i < ATTEMPTS; i++) {
+        struct rh_error why = {0};
+        status = attempt(&cutover, &again, &why);
+        if (status != RH_OK && err)
+            *err = why;
+        if (again && i + 1 < ATTEMPTS) {
+            rh_log(RH_LOG_WARN, "switching once more", {"reason", why.text});
+            status = RH_OK;
+        }
+    }
+    if (status != RH_OK && unwind(&cutover, ret_new, err) == RH_OK && again)
+        *ret_new = engine->routes.count; /* all of them went, and a key is missing there */
+    if (status == RH_OK && way == WAY_BACK)
+        status = the_other_way(&cutover, forget_all, err);
+    if (cutover.back_plans)
+        back_free(&cutover);
+    return status;
+}
+
+/* --- the verbs --- */
+
+enum rh_status cutover_back(struct rh_engine *engine, struct rh_error *err)
+{
+    size_t there = 0;
+    enum rh_status status = switch_all(engine, WAY_BACK, &there, err);
+    if (status == RH_OK)
+        status = put_switched(engine, "no", err);
+    else if (rh_failed(status))
+        rh_ignore(rh_error_prepend(err, "going back to the source"));
+    return status;
+}
+
+/* A cutover that failed leaves no server at the destination. */
+static enum rh_status leave_no_trace(struct rh_engine *engine, size_t there, struct rh_error *err)
+{
+    struct rh_error second = {0};
+    for (size_t i = 0; i < engine->routes.count; i++)
+        if (engine->routes.runs[i].standing) /* nobody knows where that server goes to */
+            return err->status;
+    if (there == 0) {
+        if (put_switched(engine, "no", &second) == RH_OK)
+            rh_ignore(rh_error_prepend(err, "not cut over, every server goes to its source"));
+        return err->status;
+    }
+    if (cutover_back(engine, &second) == RH_OK)
+        rh_ignore(rh_error_prepend(err, "cut over and gone back, every server goes to its source"));
+    else {
+        rh_ignore(rh_error_prepend(
+            err, "%s; run 'rehome rollback' or 'rehome cutover' when that is mended; before that", second.text));
+        rh_error_hint(err, "%s", second.hint);
+    }
+    return err->status;
+}
+
+/* What a cutover needs to be there. */
+static enum rh_status may_cut_over(struct rh_engine *engine, struct rh_error *err)
+{
+    if (engine->routes.count == 0) {
+        rh_fail(err, RH_E_REFUSED, "the plan has no cutover block, so there is nothing to switch");
+        rh_error_hint(err, "cutover { route \"TYPE\" { ... } }; rehome.plan(5) says more");
+        return RH_E_REFUSED;
+    }
+    for (size_t i = 0; i < engine->move_count; i++)
+        if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE)) {
+            rh_fail(err, RH_E_REFUSED, "move '%s' isn't complete, so no server may go to its destination",
+                    engine->moves[i].plan->name);
+            rh_error_hint(err, "'rehome run' completes it");
+            return RH_E_REFUSED;
+        }
+    return RH_OK;
+}
+
+enum rh_status rh_engine_cutover(struct rh_engine *engine, struct rh_error *err)
+{
+    size_t there = 0;
+    struct rh_error own = {0};
+    err = err ? err : &own;
+    enum rh_status status = journal_must(engine, err);
+    if (status == RH_OK)
+        status = may_cut_over(engine, err);
+    if (status == RH_OK)
+        status = command_begin(engine, "cutover", err);
+    if (status != RH_OK)
+        return status;
+    status = routes_recover(engine, err);
+    if (status == RH_OK) {
+        const bool was = any_switched(engine);
+        status = switch_all(engine, WAY_THERE, &there, err);
+        if (status == RH_OK) {
+            there = engine->routes.count;
+            status = routes_probe(engine, err);
+        }
+        /* what was cut over before this command stays so */
+        if (status != RH_OK && !was)
+            status = leave_no_trace(engine, there, err);
+    }
+    return command_end(engine, "cutover", status, err);
+}

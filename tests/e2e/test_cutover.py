@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers switched to another keystore without a restart, and back: real MySQLs that make keys all the while, and every
+order in which rehome, its guardian and the servers may die meanwhile. No key may be lost, and nobody left held."""
+import itertools
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from keyringlib import Client, KeyringServer, read_component
+from test_fence import guardians, parent_of, state_of, wait_for
+from vaultlib import KILLED, OK, REFUSED, REHOME, missing_server
+
+SOON = 5  # seconds, after which nobody is held any more, once a server can be reached
+MADE = b"0123456789abcdef"
+names = itertools.count(1)
+
+
+class SwitchServer(KeyringServer):
+    """With accounts for a cutover: `paused`, and `timed` that may make events."""
+
+    def __init__(self, *options):
+        super().__init__(*options)
+        for name in ("paused", "timed"):
+            self.sql(
+                f"CREATE USER {name}@'%' IDENTIFIED BY '{self.password}' REQUIRE SSL;"
+                f"GRANT SYSTEM_VARIABLES_ADMIN, ENCRYPTION_KEY_ADMIN, RELOAD ON *.* TO {name}@'%';"
+                f"GRANT ALL ON rehome_probe.* TO {name}@'%';"
+                f"GRANT SELECT ON performance_schema.keyring_component_status TO {name}@'%'"
+            )
+        self.sql("GRANT EVENT ON mysql.* TO timed@'%'")
+        self.encrypt(rows=4)
+        self.first = self.keystore
+
+    def account(self, user):
+        return (f'host = "127.0.0.1" port = {self.port} user = "{user}" password_file = "{self.env["MYSQL_PASSWORD_FILE"]}"'
+                f' tls {{ ca_file = "{self.env["MYSQL_CA"]}" }}')
+
+    def configured(self):
+        return pathlib.Path(json.loads(self.cnf.read_text(encoding="utf-8"))["path"])
+
+    def loaded(self):
+        return pathlib.Path(self.status()["Data_file"])
+
+    def events(self):
+        return int(self.sql("SELECT count(*) FROM information_schema.events WHERE event_name LIKE 'rehome%'")[0][0])
+
+    def makes_keys(self):
+        """Whether a key can be made now; a key that was made is remembered."""
+        name = f"key {next(names)}"
+        done = self.as_app(f"SELECT keyring_key_store('{name}', 'AES', x'{MADE.hex()}')")
+        if done == [["1"]]:
+            self.made.add(("app1", name))
+        return done == [["1"]]
+
+
+class Load(threading.Thread):
+    """Makes keys and rotates master keys until it is told to stop; a refusal is no failure, a server away neither."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server, self.ended, self.kept, self.refused = server, threading.Event(), [], 0
+
+    def run(self):
+        app = root = None
+        while not self.ended.is_set():
+            try:
+                app = app or Client(self.server.env["MYSQL_SOCKET"], "app1", self.server.password)
+                root = root or Client(self.server.env["MYSQL_SOCKET"], "root", "")
+                name = f"key {next(names)}"
+                if app.rows(f"SELECT keyring_key_store('{name}', 'AES', x'{MADE.hex()}')") == [["1"]]:
+                    self.kept.append(name)
+                else:
+                    self.refused += 1
+                time.sleep(0.002)
+                if len(self.kept) % 10 == 0:
+                    root.rows("ALTER INSTANCE ROTATE INNODB MASTER KEY")
+            except Exception:  # pylint: disable=broad-except
+                self.refused += 1  # the server is away, or refuses to rotate
+                app = root = None
+                time.sleep(0.02)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+        self.server.made.update(("app1", name) for name in self.kept)
+
+
+class Plan:
+    """One move and one route a server."""
+
+    def __init__(self, folder, *servers, user="timed", window="5s", lease="3s"):
+        self.folder, self.servers = folder, servers
+        self.path = folder / "plan.hcl"
+        self.new = [folder / f"new{i}" for i in range(len(servers))]
+        self.old = [server.configured() for server in servers]
+        moves = "".join(
+            f'move "keys{i}" {{\n  mode = "paused"\n  source "component_keyring_file" {{ path = "{self.old[i]}" }}\n'
+            f'  destination "component_keyring_file" {{ path = "{self.new[i]}" }}\n'
+            f'  fence "keyring_operations" {{ {server.account(user)} lease = "{lease}" }}\n}}\n'
+            for i, server in enumerate(servers)
+        )
+        routes = "\n  ".join(f'route "keyring_reload" {{ {server.account(user)} }}' for server in servers)
+        self.path.write_text(f'plan "p" {{ state_dir = "{folder}/state" }}\n{moves}cutover {{\n  window = "{window}"\n'
+                             f'  {routes}\n}}\n', encoding="utf-8")
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("REHOME_", "RH_"))}
+
+    def do(self, *words, **env):
+        return subprocess.run([REHOME, *words, self.path], env={**self.env, **env}, capture_output=True, text=True,
+                              timeout=120, check=False)
+
+    def start(self, *words, **env):
+        return subprocess.Popen([REHOME, *words, self.path], env={**self.env, **env}, stderr=subprocess.PIPE, text=True)
+
+    def report(self):
+        return json.loads(self.do("report").stdout)
+
+
+def traces(*paths):
+    """What a switch puts beside keystores and configurations."""
+    return [found for path in paths for found in path.parent.iterdir()
+            if found.name.startswith(path.name) and (found.name.endswith(".backup") or ".rehome" in found.name)]
+
+
+def check_settled(plan, i=0):
+    """The server makes keys, its configuration says what it has loaded, and nothing of a switch stands."""
+    server = plan.servers[i]
+    begun = time.monotonic()
+    while not server.makes_keys():
+        assert time.monotonic() - begun < SOON, "no key can be made"
+        time.sleep(0.02)
+    wait_for(lambda: not traces(server.cnf, plan.old[i], plan.new[i]), SOON)
+    assert server.loaded() == server.configured() in (plan.old[i], plan.new[i])
+
+
+def check_whole(server):
+    """All keys that were made and all rows are there after a restart."""
+    rows = server.rows()
+    server.restart()
+    keys = server.keys()
+    assert len(keys) == len(server.made) and set(keys.values()) == {("AES", MADE.hex().upper())}, "keys are gone"
+    assert server.rows() == rows
+
+
+@pytest.fixture(scope="module")
+def switching():
+    if why := missing_server("mysql"):
+        pytest.skip(f"no MySQL to be had: {why}")
+    one = SwitchServer()
+    yield one
+    one.stop()
+
+
+def test_there_and_back(switching, tmp_path):
+    server = switching
+    plan = Plan(tmp_path, server)
+    before = server.cnf.read_bytes()
+    assert plan.do("run").returncode == OK
+    with Load(server) as load:
+        done = plan.do("cutover")
+        assert done.returncode == OK, done.stderr
+        time.sleep(0.2)
+    assert server.loaded() == server.configured() == plan.new[0]
+    assert len(load.kept) > 5
+    check_settled(plan)
+    check_whole(server)
+    assert set(read_component(plan.old[0])) < set(read_component(plan.new[0]))
+    again = plan.do("verify")
+    assert again.returncode == OK, again.stderr
+    with Load(server) as load:
+        done = plan.do("rollback")
+        assert done.returncode == OK, done.stderr
+        time.sleep(0.2)
+    assert server.loaded() == server.configured() == plan.old[0]
+    assert json.loads(server.cnf.read_bytes()) == json.loads(before)
+    assert not plan.new[0].exists()
+    check_settled(plan)
+    check_whole(server)
+    assert server.events() == 0 and not guardians()
+
+
+# --- dying ---
+
+POINTS = 8  # where rehome stops or dies in a switch of one server: see rh_crash_point("route")
+
+
+@pytest.mark.parametrize("way", ["cutover", "rollback"])
+def test_killed_everywhere(switching, tmp_path, way):
+    """rehome dies at each point, the server lives: the guardian puts it right, and the same command goes on."""
+    server, plan = switching, Plan(tmp_path, switching)
+    assert plan.do("run").returncode == OK
+    reached = []
+    for at in range(1, 40):
+        if way == "rollback" and plan.report()["moves"][0]["state"] == "complete":
+            done = plan.do("cutover")
+            assert done.returncode == OK, done.stderr
+        with Load(server):
+            done = plan.do(way, RH_CRASH_AT=f"route:{at}")
+            wait_for(lambda: not guardians(), SOON)
+            check_settled(plan)
+        reached.append(done.returncode)
+        if done.returncode == OK:
+            break
+        assert done.returncode == KILLED, done.stderr
+        if at % 3 == 0:
+            done = plan.do("recover")
+            assert done.returncode == OK, done.stderr
+    assert len(reached) >= POINTS and reached[-1] == OK, reached
+    check_whole(server)
+    done = plan.do("rollback")
+    assert done.returncode == OK, done.stderr
+    check_settled(plan)
+    check_whole(server)
+    assert server.loaded() == plan.old[0] and server.events() == 0
+
+
+class Stopped:
+    """A command that has stopped itself at a point, and its guardian."""
+
+    def __init__(self, plan, way, at):
+        self.said = open(plan.folder / "said", "w+", encoding="utf-8")
+        env = {**plan.env, "RH_STOP_AT": f"route:{at}"}
+        self.process = subprocess.Popen([REHOME, way, plan.path], env=env, stderr=self.said)
+        try:
+            wait_for(lambda: self.process.poll() is not None or state_of(self.process.pid) == "T")
+        except BaseException:
+            self.process.kill()
+            raise
+        self.ran_through = self.process.poll() is not None
+        self.guardian = next((pid for pid in guardians() if parent_of(pid) == self.process.pid), None)
+
+    def words(self):
+        self.said.seek(0)
+        return self.said.read()
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+        return self.process.wait(60)
+
+    def kill(self, guardian=False):
+        if guardian:
+            os.kill(self.guardian, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+
+
+def dies(plan, i, way):
+    """The server is killed and comes up with all of its keys and rows, on whichever keystore."""
+    server = plan.servers[i]
+    server.kill()
+    server.restart()
+    assert server.loaded() in (plan.old[i], plan.new[i])
+    keys = server.keys()
+    lost = {name for (name, value) in keys.items() if value != ("AES", MADE.hex().upper())}
+    assert not lost, f"{way}: lost {lost}"
+    server.rows()
+
+
+@pytest.fixture
+def ready(switching, tmp_path):
+    """A plan that is run; afterwards the server is back at its first keystore."""
+    plan = Plan(tmp_path, switching, lease="2s")
+    assert plan.do("run").returncode == OK
+    yield plan
+    done = plan.do("rollback")
+    assert done.returncode == OK, done.stderr
+    check_settled(plan)
+    assert switching.loaded() == switching.first and switching.events() == 0
+    wait_for(lambda: not guardians())
+
+
+@pytest.mark.parametrize("way", ["cutover", "rollback"])
+@pytest.mark.parametrize("at", range(1, POINTS))
+def test_server_dies_too(ready, switching, way, at):
+    """In this order: rehome stands at a point; keys are tried; the server dies; rehome dies; the server comes up."""
+    if way == "rollback":
+        assert ready.do("cutover").returncode == OK
+    stopped = Stopped(ready, way, at)
+    assert not stopped.ran_through, stopped.words()
+    switching.makes_keys()
+    stopped.kill(guardian=at % 2 == 0)
+    dies(ready, 0, way)
+    if at % 2 == 0:
+        assert ready.do("recover").returncode == OK
+    check_settled(ready)
+    done = ready.do(way)
+    assert done.returncode == OK, done.stderr
+    check_settled(ready)
+
+
+@pytest.mark.parametrize("at", range(1, POINTS))
+def test_guardian_dies_too(ready, switching, at):
+    """Without rehome and its guardian the server goes on by itself; what holds its old keystore goes with the next
+    command."""
+    stopped = Stopped(ready, "cutover", at)
+    stopped.kill(guardian=True)
+    wait_for(lambda: switching.events() == 0, 10)
+    assert switching.sql("SELECT @@global.keyring_operations") == [["1"]]
+    # held, but for the instant between holding the old keystore and turning the configuration
+    assert switching.makes_keys() == (at != 3)
+    assert switching.loaded() == switching.configured()
+    done = ready.do("recover")
+    assert done.returncode == OK, done.stderr
+    check_settled(ready)
+
+
+@pytest.mark.parametrize("at", [1, 4, 5, 7])
+def test_frozen(ready, switching, at):
+    """A rehome that is stopped loses its lease: the guardian ends it, and puts things right."""
+    stopped = Stopped(ready, "cutover", at)
+    stopped.process.wait(10)
+    assert stopped.process.returncode == -signal.SIGKILL
+    check_settled(ready)
+
+
+def test_window_passed(switching, tmp_path):
+    plan = Plan(tmp_path, switching, window="1s", lease="5s")
+    assert plan.do("run").returncode == OK
+    stopped = Stopped(plan, "cutover", 4)
+    time.sleep(1.2)
+    assert stopped.go_on() != OK
+    assert "took longer than its window of 1 s" in stopped.words() and "every server goes to its source" in stopped.words()
+    check_settled(plan)
+    assert switching.loaded() == plan.old[0]
+    assert plan.do("rollback").returncode == OK
+
+
+@pytest.mark.parametrize("harm", ["broken", "absent", "unreadable"])
+def test_server_refuses(ready, switching, harm):
+    """What the server doesn't take at the reload goes back."""
+    stopped = Stopped(ready, "cutover", 5)
+    if harm == "broken":
+        ready.new[0].write_bytes(b'{"version":"1.0","elements":[{}]}')
+    elif harm == "absent":
+        ready.new[0].rename(ready.new[0].with_name("away"))
+        ready.new[0].mkdir()  # a file that isn't there is made by the server
+    else:
+        ready.new[0].rename(ready.new[0].with_name("away"))
+        ready.new[0].symlink_to("nowhere/at/all")
+    assert stopped.go_on() != OK
+    assert "reloading the keyring" in stopped.words() and "every server goes to its source" in stopped.words()
+    assert switching.loaded() == ready.old[0]
+    check_settled(ready)
+    if harm == "absent":
+        ready.new[0].rmdir()
+    elif harm == "unreadable":
+        ready.new[0].unlink()
+    if harm != "broken":
+        ready.new[0].with_name("away").rename(ready.new[0])
+    else:
+        ready.new[0].unlink()
