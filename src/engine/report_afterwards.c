@@ -136,7 +136,9 @@ json_t *report_afterwards(struct rh_journal *journal, const struct rh_move *plan
     char reading[400];
     snprintf(reading, sizeof reading,
              "restart it%s, so that it loads the keys that came; until then it doesn't know them%s", reload,
-             is_mariadb(destination) ? "" : ", and what it writes to its keystore takes them away again");
+             is_mariadb(destination) || !plan->destination.driver->whole
+                 ? ""
+                 : ", and what it writes to its keystore takes them away again");
     return json_pack("{s:[{s:s, s:s, s:b, s:s, s:o}, {s:s, s:s, s:b, s:s, s:o}, o], s:s}", "cases", "case", "stays",
                      "who", "a server that uses the source and stays with it", "restart", 0, "text",
                      "nothing has to be done", "servers", servers_on(fences, source), "case", "reads-anew", "who",

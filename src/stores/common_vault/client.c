@@ -112,20 +112,19 @@ static void server_words(struct rh_vault_call *call, char out[static 400])
 {
     struct rh_error ignored;
     out[0] = '\0';
-    if (call->http.status != 404 &&
-        rh_vault_answer_read(&call->answer, rh_bytes_text(call->http.said), call->plain, &ignored) != RH_OK)
-        rh_ignore(RH_OK); /* the words may be cut; what stands before the cut is taken */
+    if (call->http.status != 404) /* the words may be cut: what stands before the cut is taken */
+        rh_ignore(rh_vault_answer_read(&call->answer, rh_bytes_text(call->http.said), call->plain, &ignored));
     size_t used = 0;
     for (size_t i = 0; i < call->answer.count && used < 300; i++) {
         const struct rh_vault_value *value = &call->answer.values[i];
         if (value->kind != RH_JSON_TEXT ||
             (strcmp(value->path, "errors[]") != 0 && strcmp(value->path, "warnings[]") != 0))
             continue;
-        char text[280];
-        for (size_t at = 0; at <= value->text.size && at < sizeof text; at++)
-            text[at] = at == value->text.size || at + 1 == sizeof text ? '\0'
-                       : value->text.data[at] < ' '                    ? ' '
-                                                                       : (char)value->text.data[at];
+        char text[280] = "";
+        for (size_t at = 0; at < value->text.size && at + 1 < sizeof text; at++) {
+            const char c = (char)value->text.data[at];
+            text[at] = value->text.data[at] < ' ' ? ' ' : c;
+        }
         used += (size_t)snprintf(out + used, 400 - used, "%s%s", used ? "; " : "", text);
     }
 }

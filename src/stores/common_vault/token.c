@@ -7,18 +7,17 @@
 
 #include <rehome/base.h>
 
-enum { RENEW_AGAIN_US = 5 * 1000 * 1000 };
+enum { RENEW_AGAIN_US = 5 * 1000 * 1000, RENEW_LEAST_US = 500 * 1000 };
 
-/* Notes how long the token lives from now on; 0 seconds: for ever. */
-static void note_life(struct rh_vault *vault, uint64_t seconds, bool renewable)
+/* Notes how long the token lives from now on. The server cuts the time to whole seconds: it may be one more. */
+static void note_life(struct rh_vault *vault, uint64_t seconds, bool for_ever, bool renewable)
 {
-    const int64_t now = rh_clock_us();
-    const int64_t most = INT64_C(10) * 365 * 86400;
+    const int64_t most = INT64_C(10) * 365 * 86400, now = rh_clock_us();
     const int64_t life_us = (seconds > (uint64_t)most ? most : (int64_t)seconds) * 1000000;
     vault->looked_up = true;
     vault->renewable = renewable;
-    vault->end_us = seconds ? now + life_us : 0;
-    vault->renew_us = seconds ? now + life_us / 2 : 0;
+    vault->end_us = for_ever ? 0 : now + life_us;
+    vault->renew_us = for_ever ? 0 : now + (life_us / 2 > RENEW_LEAST_US ? life_us / 2 : RENEW_LEAST_US);
 }
 
 /* Another token takes the place of the present one. */
@@ -74,12 +73,13 @@ take_auth(struct rh_vault *vault, const struct rh_vault_call *call, bool login, 
         return status;
     if (fresh)
         replace(vault, fresh);
-    note_life(vault, seconds, rh_vault_answer_true(&call->answer, "auth.renewable"));
+    /* a login for a token without an end says 0 */
+    note_life(vault, seconds, login && !seconds, rh_vault_answer_true(&call->answer, "auth.renewable"));
     return RH_OK;
 }
 
 /* Logs in by AppRole. */
-static enum rh_status login(struct rh_ctx *ctx, struct rh_vault_client *client)
+static enum rh_status log_in(struct rh_ctx *ctx, struct rh_vault_client *client)
 {
     struct rh_vault *vault = client->vault;
     struct rh_vault_call *call = &client->own;
@@ -143,8 +143,11 @@ static enum rh_status look_up(struct rh_ctx *ctx, struct rh_vault_client *client
     if (!status) {
         if (!rh_vault_answer_number(&call->answer, "data.ttl", &seconds))
             status = rh_fail(ctx->err, RH_E_CORRUPT, "the answer about the token doesn't say how long it lives");
-        else
-            note_life(client->vault, seconds, rh_vault_answer_true(&call->answer, "data.renewable"));
+        else {
+            const struct rh_vault_value *end = rh_vault_answer_find(&call->answer, "data.expire_time");
+            note_life(client->vault, seconds, !seconds && (!end || end->kind == RH_JSON_NULL),
+                      rh_vault_answer_true(&call->answer, "data.renewable"));
+        }
     } else if (call->http.result == RH_HTTP_DONE && call->http.status == 403) {
         rh_fail(ctx->err, RH_E_AUTH, "'%s' doesn't take the token%s%s: %s", RH_SHOW(rh_bytes_text(client->vault->url)),
                 *client->vault->name_space ? " in namespace " : "", client->vault->name_space,
@@ -184,7 +187,7 @@ static enum rh_status take_anew(struct rh_ctx *ctx, struct rh_vault_client *clie
 {
     struct rh_vault *vault = client->vault;
     if (vault->role_id)
-        return login(ctx, client);
+        return log_in(ctx, client);
     return vault->token_file ? read_again(vault, ctx->err) : RH_NOT_FOUND;
 }
 
@@ -192,7 +195,7 @@ enum rh_status vault_token_need(struct rh_ctx *ctx, struct rh_vault_client *clie
 {
     struct rh_vault *vault = client->vault;
     if (!vault->token)
-        return login(ctx, client);
+        return log_in(ctx, client);
     if (client->generation != vault->generation)
         return RH_OK; /* another thread has just seen to it */
     if (!vault->looked_up)
@@ -200,17 +203,19 @@ enum rh_status vault_token_need(struct rh_ctx *ctx, struct rh_vault_client *clie
     const int64_t now = rh_clock_us();
     if (!vault->renew_us || now < vault->renew_us)
         return RH_OK;
-    if (vault->renewable && now < vault->end_us) {
+    if (vault->renewable) {
         const int64_t before_us = vault->end_us;
         enum rh_status status = renew(ctx, client);
         /* the end of all renewing shows by time that isn't added any more */
-        if (status || !vault->role_id || vault->end_us > before_us + 1000000)
+        if (status || vault->end_us > before_us)
             return status;
     }
     enum rh_status status = take_anew(ctx, client);
-    if (status == RH_NOT_FOUND) /* what is refused later says why */
-        vault->renew_us = now >= vault->end_us ? 0 : vault->token_file ? now + RENEW_AGAIN_US : vault->end_us;
-    return status == RH_NOT_FOUND ? RH_OK : status;
+    if (status == RH_NOT_FOUND) { /* what is refused later says why */
+        vault->renew_us = now + RENEW_AGAIN_US;
+        return RH_OK;
+    }
+    return status;
 }
 
 enum rh_status vault_token_refused(struct rh_ctx *ctx, struct rh_vault_client *client, unsigned generation)

@@ -136,6 +136,6 @@ extern const struct rh_write_ops kv_write_ops;
 extern const struct rh_guard_ops kv_guard_ops;
 enum rh_status kv_facts(struct rh_ctx *ctx, struct rh_session *base, struct rh_facts *ret_facts);
 bool kv_overlaps(const struct rh_store *a, const struct rh_store *b);
-enum rh_status kv_settings(const struct rh_store *store, rh_setting_add *add, void *user, struct rh_error *err);
+enum rh_status kv_settings(const struct rh_store *base, rh_setting_add *add, void *user, struct rh_error *err);
 
 #endif

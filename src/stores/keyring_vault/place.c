@@ -225,7 +225,7 @@ enum rh_status kv_settings(const struct rh_store *base, rh_setting_add *add, voi
                  "read_local_manifest)",
         .text = "{\"components\": \"file://component_keyring_vault\"}",
     };
-    const char version[2] = {store->mount.version ? (char)('0' + store->mount.version) : '\0', '\0'};
+    static const char *const versions[] = {"AUTO", "1", "2"};
     rh_auto_buf struct rh_buf text = RH_BUF_INIT;
     enum rh_status status = rh_buf_u8(&text, '{', err);
     if (!status)
@@ -233,7 +233,7 @@ enum rh_status kv_settings(const struct rh_store *base, rh_setting_add *add, voi
     if (!status)
         status = add_member(&text, "secret_mount_point", store->point, err);
     if (!status)
-        status = add_member(&text, "secret_mount_point_version", *version ? version : "AUTO", err);
+        status = add_member(&text, "secret_mount_point_version", versions[store->mount.version], err);
     if (!status && *rh_vault_namespace(store->vault))
         status = add_member(&text, "vault_namespace", rh_vault_namespace(store->vault), err);
     if (!status)
