@@ -121,10 +121,9 @@ static void server_words(struct rh_vault_call *call, char out[static 400])
             (strcmp(value->path, "errors[]") != 0 && strcmp(value->path, "warnings[]") != 0))
             continue;
         char text[280] = "";
-        for (size_t at = 0; at < value->text.size && at + 1 < sizeof text; at++) {
-            const char c = (char)value->text.data[at];
-            text[at] = value->text.data[at] < ' ' ? ' ' : c;
-        }
+        memcpy(text, value->text.data, value->text.size < sizeof text ? value->text.size : sizeof text - 1);
+        for (char *c = text; *c; c++)
+            *c = (unsigned char)*c < ' ' ? ' ' : *c;
         used += (size_t)snprintf(out + used, 400 - used, "%s%s", used ? "; " : "", text);
     }
 }
