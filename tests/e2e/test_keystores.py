@@ -229,6 +229,23 @@ def test_component_goes_on_to_its_backup(home):
     assert destination.read() == new and not source.path.exists()
 
 
+def test_a_backup_that_only_the_server_reads(home):
+    """It takes more than rehome does, and such a .backup would be its keystore: the older keys aren't moved for it."""
+    source, destination = Keystore(home / "a/keys", make_keys(6)), Keystore(home / "b/keys")
+    whole = b'{"version":"1.0","elements":[{"user":"","data_id":"a","data_type":"AES","data":"%s","extension":[]}%s]}%s'
+    with Cases("a .backup that only the server reads") as cases:
+        for data, more, tail in ((b"0g", b"", b""), (b"123", b"", b""), (b"\\u0031\\u0032", b"", b""), (b"12", b"", b"\0"),
+                                 (b"12", b',{"user":"","data_id":"b","data_type":"","data":"12","extension":[]}', b"")):
+            with cases.one((data, tail)):
+                source.backup.write_bytes(whole % (data, more, tail))
+                source.backup.chmod(0o640)
+                before = source.state()
+                move = Move(home / "m", source, destination)
+                assert move.do() == SOURCE
+                assert "a server that starts now would take it all the same" in move.said, move.said
+                assert source.state() == before and not destination.path.exists()
+
+
 @pytest.mark.parametrize("left", ["whole", "cut", "empty", "alone"])
 @pytest.mark.parametrize("kind", [KINDS[name] for name in KINDS if name != "sealed"], ids=[n for n in KINDS if n != "sealed"])
 def test_a_left_backup_of_the_destination(home, kind, left):

@@ -17,6 +17,7 @@ enum { DEPTH_MOST = 64 };
 
 struct json {
     const uint8_t *start, *at, *end;
+    bool lax; /* as the server reads: its keys are not to be had then, only whether it takes the file */
     struct rh_error *err;
 };
 
@@ -189,8 +190,11 @@ static enum rh_status read_string(struct json *json, struct rh_arena *arena, str
 /* A string of hexadecimal digits, as bytes into the arena. */
 static enum rh_status read_hex(struct json *json, struct rh_arena *arena, struct rh_bytes *ret)
 {
+    size_t size = 0;
     if (!take(json, '"'))
         return bad(json, "no string where one belongs");
+    if (json->lax)
+        return take_string(json, NULL, &size);
     const uint8_t *from = json->at, *quote = memchr(from, '"', (size_t)(json->end - from));
     const size_t digits = (size_t)((quote ? quote : json->end) - from);
     uint8_t *out = rh_arena_get(arena, digits / 2);
@@ -369,6 +373,8 @@ static enum rh_status read_element(struct json *json, struct file *file)
     for (size_t i = 0; status == RH_OK && i < ELEMENT_MEMBERS; i++)
         if (!element.have[i])
             return bad(json, "an element without one of user, data_id, data_type, data and extension");
+    if (json->lax)
+        return status;
     if (status == RH_OK && values[DATA_TYPE].size == 0)
         return bad(json, "a key without a type");
     if (status == RH_OK && values[DATA_ID].size == 0 && values[USER].size == 0)
@@ -421,10 +427,42 @@ static enum rh_status read_file_member(struct json *json, struct rh_bytes name, 
     }
     if (!rh_bytes_equal(name, rh_bytes_text("elements")))
         return skip_value(json);
-    if (file->elements) /* whichever of the two a server would take: nobody wrote this */
+    if (file->elements && !json->lax) /* whichever of the two a server would take: nobody wrote this */
         return bad(json, "'elements' given twice");
     file->elements = true;
     return read_elements(json, file);
+}
+
+/* All of the file. */
+static enum rh_status parse(struct json *json, struct keyring_set *set)
+{
+    struct file file = {.set = set, .names = {.secret = true}};
+    enum rh_status status = RH_OK;
+    if (!take(json, '{'))
+        status = bad(json, "no JSON object");
+    if (status == RH_OK)
+        status = each_member(json, &file.names, read_file_member, &file);
+    skip_blanks(json);
+    const bool ended = json->at == json->end || (json->lax && *json->at == '\0'); /* text ends there to a server */
+    if (status == RH_OK && !ended)
+        status = bad(json, "something behind the JSON object");
+    if (status == RH_OK && !(file.version && file.elements))
+        status = rh_fail(json->err, RH_E_CORRUPT, "no 'version' or no 'elements' in it");
+    rh_arena_done(&file.names);
+    return status;
+}
+
+/* The server copies any .backup over its file; it is the keystore from then on if it can be read as laxly as a server
+ * reads. */
+static bool component_backup_taken(struct rh_bytes content)
+{
+    struct keyring_set unused = KEYRING_SET_INIT;
+    struct rh_error why = {0};
+    struct json json = {
+        .start = content.data, .at = content.data, .end = content.data + content.size, .lax = true, .err = &why};
+    const bool taken = parse(&json, &unused) == RH_OK;
+    keyring_set_done(&unused);
+    return taken;
 }
 
 static enum rh_status component_parse(const struct keyring_store *store,
@@ -435,22 +473,10 @@ static enum rh_status component_parse(const struct keyring_store *store,
                                       struct rh_error *err)
 {
     struct json json = {.start = content.data, .at = content.data, .end = content.data + content.size, .err = err};
-    struct file file = {.set = set, .names = {.secret = true}};
     (void)store;
     (void)fd;
     (void)ret_shape;
-    enum rh_status status = RH_OK;
-    if (!take(&json, '{'))
-        status = bad(&json, "no JSON object");
-    if (status == RH_OK)
-        status = each_member(&json, &file.names, read_file_member, &file);
-    skip_blanks(&json);
-    if (status == RH_OK && json.at < json.end)
-        status = bad(&json, "something behind the JSON object");
-    if (status == RH_OK && !(file.version && file.elements))
-        status = rh_fail(err, RH_E_CORRUPT, "no 'version' or no 'elements' in it");
-    rh_arena_done(&file.names);
-    return status;
+    return parse(&json, set);
 }
 
 /* --- writing --- */
@@ -570,6 +596,7 @@ const struct keyring_format component_keyring_format = {
     .product = "component_keyring_file",
     .backup = KEYRING_BACKUP_NEW,
     .parse = component_parse,
+    .backup_taken = component_backup_taken,
     .compose = component_compose,
     .fits = component_fits,
 };
