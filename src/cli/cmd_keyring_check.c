@@ -111,6 +111,9 @@ static enum rh_status verdict(struct check *check)
         rh_fail(err, RH_E_MISMATCH, "%s '%s' can't be proven: %s", what, name, file->why);
     if (file->result == RH_PROOF_UNREADABLE)
         rh_error_hint(err, "look at that file");
+    else if (check->counts.opened == 0)
+        rh_error_hint(err,
+                      "no file there is opened: is it another server's keystore, or another server's data folder?");
     else
         rh_error_hint(
             err, "look for the key in a copy of the keystore that this server used; without it the file can't be read");
