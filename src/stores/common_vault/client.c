@@ -123,7 +123,8 @@ static void server_words(struct rh_vault_call *call, char out[static 400])
         char text[280] = "";
         memcpy(text, value->text.data, value->text.size < sizeof text ? value->text.size : sizeof text - 1);
         for (char *c = text; *c; c++)
-            *c = (unsigned char)*c < ' ' ? ' ' : *c;
+            if ((unsigned char)*c < ' ')
+                *c = ' ';
         used += (size_t)snprintf(out + used, 400 - used, "%s%s", used ? "; " : "", text);
     }
 }
