@@ -118,6 +118,32 @@ static enum rh_status take_approle(struct rh_vault *vault, const struct rh_optio
     return status ? status : rh_dup_text(env, &vault->secret_id_env, err);
 }
 
+/* A descriptor gives its token once, and a store may be opened again, by a move that goes on: what the first ones gave
+ * is kept as long as the process. */
+static enum rh_status take_from_fd(int fd, struct rh_secret **ret_token, struct rh_error *err)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct {
+        int fd;
+        struct rh_secret *token;
+    } known[4];
+    enum rh_status status = RH_OK;
+    size_t at = 0;
+    pthread_mutex_lock(&lock);
+    while (at < 3 && known[at].token && known[at].fd != fd)
+        at++;
+    if (!known[at].token || known[at].fd != fd) {
+        rh_secret_free(known[at].token);
+        known[at].token = NULL;
+        known[at].fd = fd;
+        status = rh_secret_from_fd(fd, &known[at].token, err);
+    }
+    if (!status && !(*ret_token = rh_secret_dup(known[at].token)))
+        status = rh_fail_memory(err);
+    pthread_mutex_unlock(&lock);
+    return status;
+}
+
 /* The token, from where it is given. */
 static enum rh_status take_token(struct rh_vault *vault,
                                  const struct rh_options *options,
@@ -143,7 +169,7 @@ static enum rh_status take_token(struct rh_vault *vault,
                                                 RH_PLACE(options, "token_env"), RH_SHOW(rh_bytes_text(env)));
     }
     if (rh_options_given(options, "token_fd"))
-        return rh_secret_from_fd((int)rh_options_int(options, "token_fd"), &vault->token, err);
+        return take_from_fd((int)rh_options_int(options, "token_fd"), &vault->token, err);
     if (!given && config)
         given = config->token;
     if (!given) {
