@@ -167,6 +167,16 @@ def test_addresses_and_rights(home, place, vault):
     assert vault.names("mdb") == []
 
 
+def test_a_key_that_may_not_be_made(home, place, vault):
+    """Denied where nothing stands: the server's own words, the key's number, and a way back."""
+    vault.policy("mover", {**RULES, "mdb/data/15": ["read"]})
+    move = Move(home / "m", Keystore(home / "a/keys", make_mariadb_keys(20)), place)
+    move.must(DESTINATION)
+    assert "number 15: writing a key failed: 1 error occurred:" in move.said and "permission denied" in move.said, move.said
+    move.must(OK, "rollback")
+    assert place.read() is None
+
+
 def test_the_cipher_that_cannot_move(home, place, vault):
     """AES_CTR is refused before anything is asked of the Vault; so is a server of which nothing is known."""
     source = MariadbKeyFile(home / "a/keys", make_mariadb_keys(2))
@@ -288,24 +298,26 @@ def test_killed_and_cut_at_requests(home, place, vault):
             assert place.read() == {**had, **keys}
 
     with Cases("MariaDB's keys in a Vault, killed and cut") as cases:
-        for at in range(1, 6):
+        for at in (1, 2, 3, 4):
             with cases.one(f"killed at vault-key:{at}"):
                 fresh()
                 code = move.do(env={"RH_CRASH_AT": f"vault-key:{at}"})
                 assert code == KILLED or at > 3, code
                 ends(at % 2)
-        for at in (5, 20, 40, 55):
+        for at in (20, 55):
             with cases.one(f"killed at *:{at}"):
                 fresh()
                 assert move.do(env={"RH_CRASH_AT": f"*:{at}"}) == KILLED
                 ends(at % 2)
         for kind in ("before", "after", "body"):
-            for after in (0, 7, 19):
+            for after in (0, 19):
                 with cases.one(f"POST {after} cut, {kind}"):
                     fresh()
                     vault.fault(kind, match="POST mdb/data", after=after)
                     assert move.do() == OK, move.said[-400:]
                     assert place.read() == {**had, **keys}
+            if kind == "body":
+                continue
             with cases.one(f"all of them cut, {kind}"):
                 fresh()
                 vault.fault(kind, match="POST mdb/data", after=3, count=-1)
