@@ -11,8 +11,11 @@ import threading
 import time
 
 import pytest
+import faultlib
 from keyringlib import KeyringServer, read_component
-from vaultlib import INTERNAL, INTERRUPTED, KILLED, MISMATCH, OK, REHOME, REFUSED, SOURCE, missing_server
+from keystorelib import Keystore
+from keyvaultlib import VaultKeys, vault_server
+from vaultlib import INTERNAL, INTERRUPTED, KILLED, MISMATCH, OK, REHOME, REFUSED, SOURCE, TOP, missing_server
 
 LEASE = 2  # seconds
 ALL_CLOSED = "fence:3"  # a test point: with one fence, the moment at which it is closed and nothing is read yet
@@ -721,3 +724,20 @@ def test_two_servers_by_keyring_migrate(move, fenced, second, tmp_path):
         assert second.key("of one") == ("AES", b"0123456789abcdef".hex().upper())
     finally:
         second.use(old)
+
+
+def test_a_running_servers_keys_go_to_a_vault(fenced, tmp_path):
+    """Key by key, under the fence; what the server makes afterwards is carried over, and the way back leaves nothing."""
+    subprocess.run([TOP / "tests/servers/tls", tmp_path / "tls"], check=True)
+    with vault_server.Vault(str(tmp_path / "tls")) as vault:
+        destination = VaultKeys(vault, tmp_path)
+        move = faultlib.Move(tmp_path / "m", Keystore(fenced.keystore), destination, more='mode = "paused"\n' + fenced.fence())
+        move.must(OK)
+        assert destination.read() == read_component(fenced.keystore) and fenced.is_on()
+        fenced.make_key("to-vault", b"sixteen letters?", "AES")
+        move.must(OK)
+        assert destination.read() == read_component(fenced.keystore) and fenced.is_on()
+        move.must(KILLED, "rollback", env={"RH_CRASH_AT": "keyring-vault-commit:1"})
+        fenced.wait_on()
+        move.must(OK, "rollback")
+        assert destination.names() == [] and fenced.is_on()
