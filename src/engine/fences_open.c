@@ -169,6 +169,8 @@ enum rh_status fences_open(struct rh_engine *engine, enum rh_status outcome, str
         *err = first;
         return status;
     }
+    if (strcmp(err->text, first.text) == 0) /* a full disk, say, fails all */
+        return outcome;
     rh_ignore(rh_error_prepend(err, "%s; and before that", first.text));
     rh_error_hint(err, "%s", first.hint);
     return outcome;

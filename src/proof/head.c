@@ -11,6 +11,7 @@
 
 enum {
     FIL_PAGE_NUMBER = 4,
+    FIL_PAGE_LSN = 16,
     FIL_PAGE_TYPE = 24,
     FIL_SPACE_ID = 34,
     FSP_SPACE_ID = 38, /* again: the space's own head begins here */
@@ -107,6 +108,16 @@ enum rh_status proof_page_parse(struct rh_bytes head, size_t *ret_info_at, bool 
     *ret_info_at = info_at(logical, physical);
     *ret_encrypted = flags & FLAG_ENCRYPTED;
     return RH_OK;
+}
+
+bool proof_page_is_fresh(struct rh_bytes head, bool *ret_encrypted)
+{
+    if (head.size < PROOF_PAGE_HEAD || u32_at(head, FIL_PAGE_NUMBER) != 0 || u16_at(head, FIL_PAGE_TYPE) != 0 ||
+        u32_at(head, FIL_PAGE_LSN) != 0 || u32_at(head, FIL_PAGE_LSN + 4) != 0 || u32_at(head, FIL_SPACE_ID) == 0 ||
+        u32_at(head, FIL_SPACE_ID) != u32_at(head, FSP_SPACE_ID))
+        return false;
+    *ret_encrypted = u32_at(head, FSP_FLAGS) & FLAG_ENCRYPTED;
+    return true;
 }
 
 enum rh_status proof_redo_parse(struct rh_bytes head, struct proof_info *ret_info)

@@ -32,6 +32,9 @@ enum rh_status proof_info_parse(struct rh_bytes bytes, struct proof_info *ret_in
  * that there is one. RH_E_CORRUPT without words: no page 0. */
 enum rh_status proof_page_parse(struct rh_bytes head, size_t *ret_info_at, bool *ret_encrypted);
 
+/* Whether it is page 0 as a server makes it first, in a file that is new: space and flags, and the rest is to come. */
+bool proof_page_is_fresh(struct rh_bytes head, bool *ret_encrypted);
+
 /* The head of a redo log file. RH_E_CORRUPT without words when it isn't one. */
 enum rh_status proof_redo_parse(struct rh_bytes head, struct proof_info *ret_info);
 

@@ -163,6 +163,9 @@ enum rh_status proof_judge_tablespace(struct proof_run *run, const struct proof_
         return unreadable(run, file, RH_PROOF_TABLESPACE, why.text, err);
     if (is_blank(rh_bytes(head, size)))
         return unwritten(run, file, "there is nothing yet in its first page", err);
+    if (proof_page_is_fresh(rh_bytes(head, size), &encrypted))
+        return encrypted ? unwritten(run, file, "the greater part of its first page isn't written yet", err)
+                         : tell(run, file, RH_PROOF_TABLESPACE, RH_PROOF_PLAIN, "", "", err);
     if (proof_page_parse(rh_bytes(head, size), &info_at, &encrypted) != RH_OK)
         return unreadable(run, file, RH_PROOF_TABLESPACE, "it doesn't begin as a tablespace of MySQL does", err);
     if (read_at(file->fd, info_at, bytes, sizeof bytes, &size, &why) != RH_OK)

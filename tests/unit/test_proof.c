@@ -511,6 +511,9 @@ static void server_at_work_is_seen(void **state)
     struct rh_proof_counts counts;
     struct seen seen = {0};
     uint8_t head[PROOF_PAGE_HEAD];
+    /* of a table that a 9.7.4 server had just made */
+    uint8_t fresh[PROOF_PAGE_HEAD] = {0x13,        0x01,        0xbc,        0x0c,        [9] = 0x01,  [10] = 0x62,
+                                      [11] = 0x50, [15] = 0x01, [37] = 0x08, [41] = 0x08, [56] = 0x20, [57] = 0x21};
     char path[300];
     int ready[2];
     make_head(head, 0);
@@ -519,6 +522,9 @@ static void server_at_work_is_seen(void **state)
     /* what a server that is at work may still have to write */
     put_file(folder, "blank.ibd", rh_bytes("", 0), 16383, rh_bytes("", 1));
     put_file(folder, "zzz.ibd", rh_bytes("", 0), 0, rh_bytes("", 0));
+    put_file(folder, "new.ibd", rh_bytes(fresh, sizeof fresh), 114687, rh_bytes("", 1));
+    fresh[56] = 0; /* flags: isn't encrypted */
+    put_file(folder, "new_plain.ibd", rh_bytes(fresh, sizeof fresh), 114687, rh_bytes("", 1));
     put_file(folder, "not.ibd", rh_bytes_text("not a tablespace"), 100, rh_bytes("x", 1));
     make_head(head, 1u << 13);
     put_file(folder, "keyless.ibd", rh_bytes(head, sizeof head), 16383, rh_bytes("x", 1));
@@ -535,6 +541,8 @@ static void server_at_work_is_seen(void **state)
     assert_int_equal(counts.server, child);
     assert_line(&seen, "blank unproven \n");
     assert_line(&seen, "zzz unproven \n");
+    assert_line(&seen, "new unproven \n");
+    assert_int_equal(seen.plain, 2); /* and ibdata1 */
     assert_line(&seen, "keyless unproven \n");
     assert_line(&seen, "not unreadable \n");
     assert_int_equal(counts.failed, 1);
@@ -542,7 +550,7 @@ static void server_at_work_is_seen(void **state)
     assert_int_equal(waitpid(child, NULL, 0), child);
     assert_ok(run(folder, &seen, &counts), &err);
     assert_int_equal(counts.server, 0);
-    assert_int_equal(counts.failed, 4);
+    assert_int_equal(counts.failed, 5);
 }
 
 int main(void)
