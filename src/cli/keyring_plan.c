@@ -294,9 +294,10 @@ static enum rh_status find_keyring(const struct rh_options *options, struct keyr
     status = rh_fail(err, RH_E_USAGE, "option '--%s': %s '%s'%s%s%s", side->option,
                      side->keyring ? "there is no driver yet for keyring" : "unknown keyring",
                      RH_SHOW(rh_bytes_text(name)), near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    rh_error_hint(err, "the keyrings of this version are: keyring_file, keyring_vault, any component whose library is in "
-                       "the components' folder, and keyring_encrypted_file, which stands for a sealed keyring of "
-                       "rehome's own");
+    rh_error_hint(err,
+                  "the keyrings of this version are: keyring_file, keyring_vault, any component whose library is in "
+                  "the components' folder, and keyring_encrypted_file, which stands for a sealed keyring of "
+                  "rehome's own");
     return status;
 }
 

@@ -346,9 +346,11 @@ enum rh_status lanes_run(struct move_run *move,
                          struct rh_error *err);
 
 /* --- whole.c: destinations that commit as a whole; sides that are pipes --- */
+/* An open store may have another driver than the one that opened it: a component of a keyring, whose configuration says
+ * whether it has a file. */
 static inline const struct rh_whole_ops *whole_of(const struct side *side)
 {
-    return side->endpoint->driver->whole;
+    return side->store ? side->store->driver->whole : side->endpoint->driver->whole;
 }
 /* Whether a side can be gone through once only, so that nothing can be compared afterwards. */
 static inline bool one_pass(const struct move_run *move)

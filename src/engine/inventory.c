@@ -115,7 +115,7 @@ static enum rh_status keep(struct rh_inventory *inventory, const struct rh_recor
 /* Reads all keys, a batch at a time. */
 static enum rh_status read_keys(struct rh_inventory *inventory, struct rh_error *err)
 {
-    const struct rh_read_ops *read = inventory->args.driver->read;
+    const struct rh_read_ops *read = inventory->store->driver->read;
     struct rh_ctx ctx = ctx_of(inventory, err);
     struct rh_scan *scan = NULL;
     rh_auto_batch struct rh_batch batch = RH_BATCH_INIT;
@@ -202,7 +202,6 @@ static enum rh_status check_there(const struct rh_inventory *inventory, struct r
 /* Opens, looks, reads. */
 static enum rh_status fill(struct rh_inventory *inventory, struct rh_error *err)
 {
-    const struct rh_driver *driver = inventory->args.driver;
     struct rh_ctx ctx = ctx_of(inventory, err);
     const struct rh_store_args args = {
         .options = inventory->args.options,
@@ -210,11 +209,12 @@ static enum rh_status fill(struct rh_inventory *inventory, struct rh_error *err)
         .name = inventory->args.name,
         .spool_dir = inventory->args.spool_dir,
     };
-    enum rh_status status = driver->open(&ctx, &args, &inventory->store);
+    enum rh_status status = inventory->args.driver->open(&ctx, &args, &inventory->store);
+    /* from here on by the store's own driver, which may be another */
     if (status == RH_OK)
-        status = driver->session_open(&ctx, inventory->store, RH_ROLE_READ, &inventory->session);
+        status = inventory->store->driver->session_open(&ctx, inventory->store, RH_ROLE_READ, &inventory->session);
     if (status == RH_OK)
-        status = driver->facts(&ctx, inventory->session, &inventory->facts);
+        status = inventory->store->driver->facts(&ctx, inventory->session, &inventory->facts);
     if (status == RH_OK)
         status = check_there(inventory, err);
     if (status == RH_OK)

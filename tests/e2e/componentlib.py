@@ -5,6 +5,7 @@ import json
 import pathlib
 import tempfile
 
+from faultlib import BUILD
 from keyringlib import tool
 from keystorelib import Keystore
 
@@ -50,3 +51,32 @@ class ComponentKeystore(Keystore):
 
     def block(self, side):
         return f'{side} "{self.kind}" {{ {self.more} }}'
+
+
+class TwinKeystore(Keystore):
+    """The tests' own component (tests/tools/component-twin.c), in a file that its configuration doesn't call the keys': rehome takes it
+    for one that keeps them elsewhere, and it writes in place."""
+
+    kind = "keyring_component"
+
+    def __init__(self, path, keys=None, more="", name="component_twin"):
+        folder = pathlib.Path(path).parent.with_name(pathlib.Path(path).parent.name + ".twin")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.so").write_bytes((BUILD / "tests/tools/component_twin.so").read_bytes())
+        (folder / f"{name}.cnf").write_text(json.dumps({"keys_at": str(path)}), encoding="utf-8")
+        super().__init__(path, keys, f'library = "{folder}/{name}.so" {more}')
+
+    def block(self, side):
+        return f'{side} "{self.kind}" {{ {self.more} }}'
+
+    def encode(self, path, keys):
+        path.write_text("".join(
+            " ".join(part.hex() for part in (owner, name, kind, data)) + " \n" for (owner, name), (kind, data) in keys.items()))
+
+    def decode(self, path):
+        found = {}
+        for line in path.read_text().splitlines():
+            owner, name, kind, data = (bytes.fromhex(part) for part in line.split(" ")[:4])
+            assert (owner, name) not in found
+            found[owner, name] = (kind, data)
+        return found

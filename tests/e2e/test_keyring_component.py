@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from componentlib import COPY, SHIPPED, ComponentKeystore, library_folder, loader
+from componentlib import COPY, SHIPPED, ComponentKeystore, TwinKeystore, library_folder, loader
 from faultlib import DESTINATION, KILLED, OK, REFUSED, SOURCE, Move, end, home  # noqa: F401
 from keyringlib import migrate_by_mysql, read_component, write_component
 from keystorelib import DATA, Keystore, make_keys
@@ -240,3 +240,48 @@ def test_keyring_list_and_show(rehome, home):  # noqa: F811
     done = rehome("keyring", "show", "a\\xffb", "keyring_component", *words)
     assert done.returncode == OK and "length   15 bytes" in done.stdout, done.stderr
     assert one.state() == was and one.beside() == [] and not hosts(one)
+
+
+# --- keys that aren't in a file ---
+
+
+def test_key_by_key_into_a_component_and_back(home):
+    keys, had = make_keys(40), {(b"", b"had"): (b"AES", b"h" * 32)}
+    source, destination = Keystore(home / "a/keys", keys), TwinKeystore(home / "b/keys", had)
+    move = Move(home / "m", source, destination)
+    move.must(OK, "check")
+    assert destination.read() == had
+    move.must(OK)
+    assert destination.read() == {**had, **keys}
+    move.must(OK, "verify")
+    back = Keystore(home / "c/keys")
+    Move(home / "n", destination, back).must(OK)
+    assert back.read() == {**had, **keys}
+    move.must(OK, "rollback")
+    assert destination.read() == had
+    # another key of that name isn't replaced: it couldn't be in one step
+    name = next(iter(keys))
+    destination.write({name: (b"AES", b"another")})
+    over = Move(home / "o", source, destination, on_conflict="overwrite")
+    assert over.do() == REFUSED and "can't be replaced in one step" in over.said, over.said
+    over.must(OK, "rollback")
+    assert destination.read() == {name: (b"AES", b"another")}
+
+
+def test_killed_between_keys(home):
+    """What was stored before is known to be ours: the same command goes on, and rollback takes it away."""
+    keys, had = make_keys(12), {(b"", b"had"): (b"AES", b"h" * 32)}
+    source, destination = Keystore(home / "a/keys", keys), TwinKeystore(home / "b/keys", had)
+    for n, point in enumerate(["component:1", "component:7", "component:12", "copy:1", "copy:2"]):
+        for way in ("run", "rollback") if n < 2 else ("run",):
+            destination.write(had)
+            move = Move(home / f"m{n}{way}", source, destination)
+            assert move.do(env={"RH_CRASH_AT": point}) == KILLED, point
+            found = destination.read()
+            assert had.items() <= found.items() <= {**had, **keys}.items()
+            if way == "run":
+                move.must(OK)
+                assert destination.read() == {**had, **keys}
+            else:
+                move.go_back()
+                assert destination.read() == had

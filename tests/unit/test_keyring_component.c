@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <rehome/base.h>
+#include <rehome/digest.h>
 #include <rehome/keyring.h>
 #include <rehome/store.h>
 #include <signal.h>
@@ -91,6 +92,17 @@ static void put_component(const char *name, const char *keystore)
     write_file(file, rh_buf_bytes(&config));
     if (keystore)
         write_file("keys", rh_bytes_text(keystore));
+}
+
+/* The same, with a configuration that names no file of keys: the component knows by itself where they are. */
+static void put_elsewhere(const char *name)
+{
+    char file[100];
+    rh_auto_buf struct rh_buf config = RH_BUF_INIT;
+    put_component(name, KEYSTORE);
+    assert_ok(rh_buf_format(&config, &err, "{\"keys_at\": \"%s/keys\"}", folder), &err);
+    (void)snprintf(file, sizeof file, "component_%s.cnf", name);
+    write_file(file, rh_buf_bytes(&config));
 }
 
 static void set(struct rh_options *options, const char *name, const char *value)
@@ -405,6 +417,144 @@ static void test_cancel(void **state)
     rh_options_free(options);
 }
 
+/* --- keys that aren't in a file --- */
+
+/* A record of a unit that is put or removed. */
+static struct rh_record *
+add_record(struct rh_batch *batch, const char *owner, const char *id, const char *type, struct rh_bytes data)
+{
+    rh_auto_buf struct rh_buf key = RH_BUF_INIT;
+    struct rh_record *record = rh_batch_add(batch);
+    struct rh_field *fields = rh_arena_get(&batch->arena, RH_KEYRING_FIELDS * sizeof *fields);
+    assert_ok(rh_keyring_key_add(&key, rh_bytes_text(owner), rh_bytes_text(id), &err), &err);
+    assert_true(record && fields);
+    fields[RH_KEYRING_TYPE] =
+        (struct rh_field){.tag = RH_TAG_TEXT, .value = rh_arena_copy(&batch->arena, rh_bytes_text(type))};
+    fields[RH_KEYRING_DATA] = (struct rh_field){.tag = RH_TAG_BYTES, .value = rh_arena_copy(&batch->arena, data)};
+    *record = (struct rh_record){.key = rh_arena_copy(&batch->arena, rh_buf_bytes(&key)),
+                                 .fields = fields,
+                                 .field_count = RH_KEYRING_FIELDS,
+                                 .value_bytes = strlen(type) + data.size};
+    return record;
+}
+
+/* One unit with one batch: mode < 0 removes. */
+static enum rh_status do_unit(struct rh_ctx *ctx,
+                              struct rh_store *store,
+                              const struct rh_digest_key *digest,
+                              struct rh_batch *batch,
+                              int mode,
+                              enum rh_commit *ret_commit)
+{
+    struct rh_session *session = NULL;
+    const struct rh_write_ops *write = store->driver->write;
+    assert_ok(store->driver->session_open(ctx, store, RH_ROLE_WRITE, &session), &err);
+    assert_ok(write->begin(ctx, session, &dataset, digest), &err);
+    enum rh_status status =
+        mode < 0 ? write->remove(ctx, session, batch) : write->put(ctx, session, batch, (enum rh_put_mode)mode);
+    *ret_commit = RH_COMMIT_NOT_DONE;
+    if (status == RH_OK)
+        status = write->commit(ctx, session, ret_commit);
+    else
+        write->abort(session);
+    store->driver->session_close(session);
+    return status;
+}
+
+static void test_elsewhere(void **state)
+{
+    struct rh_options *options = NULL;
+    struct rh_store *store = NULL;
+    struct rh_session *session = NULL;
+    struct rh_facts facts;
+    struct rh_digest_key digest = {.secret_records = true};
+    struct rh_ctx ctx = {.err = &err};
+    rh_auto_buf struct rh_buf found = RH_BUF_INIT;
+    enum rh_commit commit;
+    (void)state;
+    put_elsewhere("twin");
+    assert_ok(rh_digest_key_new(&digest, &err), &err);
+    assert_ok(open_store("twin", RH_SIDE_DESTINATION, &options, &store), &err);
+    assert_int_equal(store->driver->commit_scope, RH_COMMIT_BATCH);
+    assert_null(store->driver->whole);
+    assert_ok(store->driver->session_open(&ctx, store, RH_ROLE_CONTROL, &session), &err);
+    assert_ok(store->driver->facts(&ctx, session, &facts), &err);
+    assert_int_equal(strncmp(facts.identity, "keyring:", 8), 0); /* it names its file: the same as by another driver */
+    store->driver->session_close(session);
+    /* create-only: what is there stays */
+    struct rh_batch batch = {.arena = {.secret = true}};
+    (void)add_record(&batch, "", "b", "SECRET", rh_bytes("\7", 1));
+    (void)add_record(&batch, "", "c", "AES", rh_bytes("\0\1", 2));
+    assert_ok(do_unit(&ctx, store, &digest, &batch, RH_PUT_CREATE, &commit), &err);
+    assert_int_equal(commit, RH_COMMIT_DONE);
+    assert_int_equal(batch.records[0].outcome, RH_OUTCOME_EXISTS);
+    assert_int_equal(batch.records[1].outcome, RH_OUTCOME_DONE);
+    assert_ok(read_store(&ctx, store, &found), &err);
+    assert_string_equal(rh_buf_cstr(&found), "/b:SECRET:01 /c:AES:0001 u@/a:AES:00ff ");
+    /* another key can't take its place; an equal one may */
+    rh_batch_clear(&batch);
+    (void)add_record(&batch, "", "b", "SECRET", rh_bytes("\1", 1));
+    assert_ok(do_unit(&ctx, store, &digest, &batch, RH_PUT_REPLACE, &commit), &err);
+    (void)add_record(&batch, "", "c", "AES", rh_bytes("\0\2", 2));
+    assert_int_equal(do_unit(&ctx, store, &digest, &batch, RH_PUT_REPLACE, &commit), RH_E_REFUSED);
+    assert_non_null(strstr(err.text, "holds another key 'c'"));
+    assert_int_equal(commit, RH_COMMIT_NOT_DONE);
+    /* removed is only what is expected */
+    rh_batch_clear(&batch);
+    struct rh_record *record = add_record(&batch, "", "c", "AES", rh_bytes("\0\2", 2));
+    record->expect = rh_digest_record(&digest, dataset.name, record);
+    (void)add_record(&batch, "", "d", "AES", rh_bytes("\0", 1));
+    assert_ok(do_unit(&ctx, store, &digest, &batch, -1, &commit), &err);
+    assert_int_equal(batch.records[0].outcome, RH_OUTCOME_CHANGED);
+    assert_int_equal(batch.records[1].outcome, RH_OUTCOME_CHANGED);
+    rh_batch_clear(&batch);
+    record = add_record(&batch, "", "c", "AES", rh_bytes("\0\1", 2));
+    record->expect = rh_digest_record(&digest, dataset.name, record);
+    assert_ok(do_unit(&ctx, store, &digest, &batch, -1, &commit), &err);
+    assert_int_equal(batch.records[0].outcome, RH_OUTCOME_DONE);
+    rh_buf_clear(&found);
+    assert_ok(read_store(&ctx, store, &found), &err);
+    assert_string_equal(rh_buf_cstr(&found), "/b:SECRET:01 u@/a:AES:00ff ");
+    rh_batch_done(&batch);
+    store->driver->close(store);
+    rh_options_free(options);
+}
+
+/* A fault of a component that writes in place: what was done before it stays, and nobody says that all is done. */
+static void fault_elsewhere(const char *name, enum rh_status expected, const char *words, enum rh_commit end)
+{
+    struct rh_options *options = NULL;
+    struct rh_store *store = NULL;
+    struct rh_digest_key digest = {.secret_records = true};
+    struct rh_ctx ctx = {.err = &err};
+    struct rh_batch batch = {.arena = {.secret = true}};
+    enum rh_commit commit = RH_COMMIT_DONE;
+    put_elsewhere(name);
+    assert_ok(rh_digest_key_new(&digest, &err), &err);
+    assert_ok(open_store(name, RH_SIDE_DESTINATION, &options, &store), &err);
+    (void)add_record(&batch, "", "m", "AES", rh_bytes("\1", 1));
+    (void)add_record(&batch, "", "n", "AES", rh_bytes("\2", 1));
+    const enum rh_status status = do_unit(&ctx, store, &digest, &batch, RH_PUT_CREATE, &commit);
+    if (status != expected || !strstr(err.text, words))
+        fail_msg("%s: %s: %s", name, rh_status_name(status), err.text);
+    assert_int_equal(commit, end);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(batch.records[i].outcome, RH_OUTCOME_NONE);
+    rh_batch_done(&batch);
+    store->driver->close(store);
+    rh_options_free(options);
+    (void)count_files(true);
+}
+
+static void test_faults_elsewhere(void **state)
+{
+    (void)state;
+    fault_elsewhere("crash_init", RH_E_STORE, "its library crashed", RH_COMMIT_NOT_DONE);
+    fault_elsewhere("crash_store", RH_E_STORE, "storing key 'n': its library crashed", RH_COMMIT_UNKNOWN);
+    fault_elsewhere("forgets", RH_E_MISMATCH, "said that it stored key 'm', and didn't", RH_COMMIT_UNKNOWN);
+    fault_elsewhere("changes", RH_E_MISMATCH, "said that it stored key 'n', and didn't", RH_COMMIT_UNKNOWN);
+}
+
 /* Which names a component can't be given, in words and before anything is written. */
 static void test_fits(void **state)
 {
@@ -445,9 +595,9 @@ int main(int argc, char **argv)
     twin = argv[2];
     const struct CMUnitTest tests[] = {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
-        CASE(test_reads),          CASE(test_writes),         CASE(test_facts_of_nothing),
-        CASE(test_faults_reading), CASE(test_faults_writing), CASE(test_no_component),
-        CASE(test_environment),    CASE(test_cancel),         CASE(test_fits),
+        CASE(test_reads),          CASE(test_writes),       CASE(test_facts_of_nothing), CASE(test_faults_reading),
+        CASE(test_faults_writing), CASE(test_no_component), CASE(test_environment),      CASE(test_cancel),
+        CASE(test_fits),           CASE(test_elsewhere),    CASE(test_faults_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

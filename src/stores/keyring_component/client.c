@@ -132,6 +132,12 @@ static enum rh_status blame(struct component_child *child, struct rh_error *err)
     return why.status;
 }
 
+static const char *signal_words(int number)
+{
+    const char *words = sigdescr_np(number);
+    return words ? words : "unknown";
+}
+
 /* It is gone, or says no more: why. */
 static enum rh_status fail_gone(struct component_child *child, const char *doing, struct rh_error *err)
 {
@@ -139,7 +145,7 @@ static enum rh_status fail_gone(struct component_child *child, const char *doing
         rh_fail(err, RH_E_STORE, "%s: its process says no more", doing);
     else if (WIFSIGNALED(child->status))
         rh_fail(err, RH_E_STORE, "%s: its library crashed (signal %d, %s)", doing, WTERMSIG(child->status),
-                strsignal(WTERMSIG(child->status)));
+                signal_words(WTERMSIG(child->status)));
     else
         rh_fail(err, RH_E_STORE, "%s: its process ended by itself, with status %d", doing, WEXITSTATUS(child->status));
     return blame(child, err);

@@ -16,8 +16,10 @@ struct component {
     struct component_library library;
     struct component_config config;
     pthread_mutex_t lock;
-    /* what the library last said of itself, under the lock */
-    struct component_facts facts;
+    /* under the lock */
+    struct component_facts facts; /* what the library last said of itself */
+    struct keyring_view *known;   /* where the keys aren't in a file: what was read last; NULL after a write */
+    int64_t known_us;             /* when */
 };
 
 static inline struct component *component_of(const struct keyring_store *store)

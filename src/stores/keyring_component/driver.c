@@ -5,7 +5,7 @@
  */
 #include "driver.h"
 
-#include "component.h"
+#include "elsewhere.h"
 
 #include <rehome/base.h>
 
@@ -170,6 +170,13 @@ static enum rh_status component_put_back(struct rh_ctx *ctx, struct rh_session *
     return keyring_put_back(ctx, session, image);
 }
 
+/* The engine asks the registered driver before it has looked at the store's own. */
+static enum rh_status component_locate(struct rh_ctx *ctx, struct rh_store *base, struct rh_buf *ret_place)
+{
+    return base->driver == &elsewhere_driver ? elsewhere_locate(ctx, base, ret_place)
+                                             : keyring_locate(ctx, base, ret_place);
+}
+
 static const struct rh_read_ops read_ops = {
     .datasets = keyring_datasets,
     .scan_open = component_scan_open,
@@ -208,6 +215,7 @@ static void component_done(void *own)
     free(component->library.library_path);
     free(component->library.host_program);
     component_config_done(&component->config);
+    keyring_view_drop(component->known);
     pthread_mutex_destroy(&component->lock);
     free(component);
 }
@@ -275,14 +283,6 @@ static enum rh_status take_options(const struct rh_options *values, struct compo
     return status == RH_OK ? component_config_read(&component->config, err) : status;
 }
 
-/* A component that keeps its keys elsewhere than in a file of its own. */
-static enum rh_status fail_elsewhere(const struct component *component, struct rh_error *err)
-{
-    rh_fail(err, RH_E_REFUSED, "the configuration of '%s' names no file of keys",
-            RH_SHOW(rh_bytes_text(component->config.name)));
-    return RH_E_REFUSED;
-}
-
 static enum rh_status component_open(struct rh_ctx *ctx, const struct rh_store_args *args, struct rh_store **ret_store)
 {
     struct component *component = calloc(1, sizeof *component);
@@ -291,14 +291,13 @@ static enum rh_status component_open(struct rh_ctx *ctx, const struct rh_store_a
         return rh_fail_memory(ctx->err);
     pthread_mutex_init(&component->lock, NULL);
     enum rh_status status = take_options(args->options, component, ctx->err);
-    if (status == RH_OK && !component->config.path)
-        status = fail_elsewhere(component, ctx->err);
-    rh_auto_free char *path = status == RH_OK ? strdup(component->config.path) : NULL;
+    const bool file = component->config.path;
+    rh_auto_free char *path = status == RH_OK ? strdup(file ? component->config.path : "") : NULL;
     if (status == RH_OK && !path)
         status = rh_fail_memory(ctx->err);
     if (status == RH_OK)
-        status = keyring_store_new(&rh_driver_keyring_component, &keyring_component_format, args->side, rh_take(path),
-                                   &store, ctx->err);
+        status = keyring_store_new(file ? &rh_driver_keyring_component : &elsewhere_driver, &keyring_component_format,
+                                   args->side, rh_take(path), &store, ctx->err);
     if (status != RH_OK) {
         component_done(component);
         return status;
@@ -343,7 +342,7 @@ const struct rh_driver rh_driver_keyring_component = {
     .session_close = keyring_session_close,
     .facts = component_get_facts,
     .overlaps = keyring_overlaps,
-    .locate = keyring_locate,
+    .locate = component_locate,
     .read = &read_ops,
     .write = &write_ops,
     .guard = &keyring_guard_ops,

@@ -2,7 +2,11 @@
 /* Messages as bytes and back. */
 #include "wire.h"
 
-enum { HEAD_BYTES = 1 + 4 }; /* kind and number */
+enum {
+    HEAD_BYTES = 1 + 4, /* kind and number */
+    FROM_HOST = 64,     /* the first kind that the child says */
+};
+_Static_assert((int)WIRE_FACT == (int)FROM_HOST, "the table below begins with it");
 
 /* Most bytes of each part; a kind ends at the first zero. */
 struct shape {
@@ -23,16 +27,16 @@ static const struct shape *shape_of(enum wire_kind kind)
         [WIRE_CLOSE] = {false, 0, {0}                                                             },
     };
     static const struct shape from_host[] = {
-        [WIRE_FACT - WIRE_FACT] = {true, 2, {WIRE_WORDS_MOST, WIRE_PATH_MOST}                               },
-        [WIRE_OPENED - WIRE_FACT] = {true, 1, {WIRE_WORDS_MOST}                                               },
-        [WIRE_KEY - WIRE_FACT] = {true, 4, {WIRE_NAME_MOST, WIRE_NAME_MOST, WIRE_TYPE_MOST, WIRE_DATA_MOST}},
-        [WIRE_ABSENT - WIRE_FACT] = {true, 0, {0}                                                             },
-        [WIRE_DONE - WIRE_FACT] = {true, 0, {0}                                                             },
-        [WIRE_FAILED - WIRE_FACT] = {true, 1, {WIRE_WORDS_MOST}                                               },
+        [WIRE_FACT - FROM_HOST] = {true, 2, {WIRE_WORDS_MOST, WIRE_PATH_MOST}                               },
+        [WIRE_OPENED - FROM_HOST] = {true, 1, {WIRE_WORDS_MOST}                                               },
+        [WIRE_KEY - FROM_HOST] = {true, 4, {WIRE_NAME_MOST, WIRE_NAME_MOST, WIRE_TYPE_MOST, WIRE_DATA_MOST}},
+        [WIRE_ABSENT - FROM_HOST] = {true, 0, {0}                                                             },
+        [WIRE_DONE - FROM_HOST] = {true, 0, {0}                                                             },
+        [WIRE_FAILED - FROM_HOST] = {true, 1, {WIRE_WORDS_MOST}                                               },
     };
     if (kind >= WIRE_OPEN && kind <= WIRE_CLOSE)
         return &to_host[kind];
-    return kind >= WIRE_FACT && kind <= WIRE_FAILED ? &from_host[kind - WIRE_FACT] : NULL;
+    return kind >= WIRE_FACT && kind <= WIRE_FAILED ? &from_host[kind - FROM_HOST] : NULL;
 }
 
 int wire_parts(enum wire_kind kind)

@@ -85,9 +85,10 @@ static int release(void *service)
 
 static int add(const char *name, void *service)
 {
-    if (!name || strlen(name) >= NAME_MOST || registry.added_count == ADDED_MOST)
+    const size_t size = name ? strlen(name) + 1 : 0;
+    if (size == 0 || size > NAME_MOST || registry.added_count == ADDED_MOST)
         return 1;
-    strcpy(registry.added[registry.added_count].name, name);
+    memcpy(registry.added[registry.added_count].name, name, size);
     registry.added[registry.added_count++].service = service;
     return 0;
 }
