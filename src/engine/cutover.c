@@ -13,14 +13,16 @@
 #include <stdlib.h>
 
 enum { ATTEMPTS = 3 };
-#define UNWIND_LIMIT_US (10 * INT64_C(1000000)) /* how long a server that is away is waited for; the guardian goes on  \
-                                                 */
+#define UNWIND_LIMIT_US                                                                                                \
+    (10 * INT64_C(1000000)) /* how long a server that is away is waited for; the guardian goes on                      \
+                             */
 
 struct cutover {
     struct rh_engine *engine;
     enum way way;
-    struct rh_move *back_plans; /* the moves the other way round */
+    struct rh_move *back_plans; /* the moves the other way round, of those that servers went from */
     struct move_run *back;
+    size_t back_count;
     int64_t until_us; /* the window's end */
 };
 
@@ -55,11 +57,9 @@ static enum rh_status put_switched(struct rh_engine *engine, const char *word, s
 
 static void back_free(struct cutover *cutover)
 {
-    for (size_t i = 0; i < cutover->engine->move_count; i++) {
-        if (cutover->back)
-            move_done(&cutover->back[i]);
-        if (cutover->back_plans)
-            free(cutover->back_plans[i].name);
+    for (size_t i = 0; i < cutover->back_count; i++) {
+        move_done(&cutover->back[i]);
+        free(cutover->back_plans[i].name);
     }
     free(cutover->back);
     free(cutover->back_plans);
@@ -77,7 +77,9 @@ static enum rh_status back_make(struct cutover *cutover, struct rh_error *err)
         return rh_fail_memory(err);
     for (size_t i = 0; i < engine->move_count; i++) {
         const struct rh_move *plan = engine->moves[i].plan;
-        struct rh_move *back = &cutover->back_plans[i];
+        struct rh_move *back = &cutover->back_plans[cutover->back_count];
+        if (!switched(&engine->moves[i]))
+            continue;
         *back = *plan;
         back->source = plan->destination;
         back->destination = plan->source;
@@ -87,7 +89,7 @@ static enum rh_status back_make(struct cutover *cutover, struct rh_error *err)
             back->name = NULL;
             return rh_fail_memory(err);
         }
-        move_init(engine, &cutover->back[i], back);
+        move_init(engine, &cutover->back[cutover->back_count++], back);
     }
     return RH_OK;
 }
@@ -99,9 +101,12 @@ static enum rh_status the_other_way(struct cutover *cutover,
 {
     struct rh_engine *engine = cutover->engine;
     struct move_run *moves = engine->moves;
+    const size_t count = engine->move_count;
     engine->moves = cutover->back;
+    engine->move_count = cutover->back_count;
     enum rh_status status = work(engine, err);
     engine->moves = moves;
+    engine->move_count = count;
     return status;
 }
 
@@ -180,7 +185,7 @@ static enum rh_status turn(struct cutover *cutover, struct rh_error *err)
         status = within(cutover, err);
     if (status == RH_OK)
         status = fences_hold(cutover->engine, err);
-    if (status == RH_OK)
+    if (status == RH_OK && cutover->way == WAY_THERE)
         status = put_switched(cutover->engine, "yes", err);
     if (status == RH_OK)
         status = routes_apply(cutover->engine, err);
@@ -302,6 +307,19 @@ enum rh_status cutover_back(struct rh_engine *engine, struct rh_error *err)
     return status;
 }
 
+/* Journals for each move whether a server went from it all the same. */
+static enum rh_status put_went(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        bool went = false;
+        for (size_t j = 0; j < engine->routes.count; j++)
+            went = went || (engine->routes.runs[j].at_new && engine->routes.runs[j].fence->move == &engine->moves[i]);
+        status = fact_put(&engine->moves[i], "switched", went ? "yes" : "no", err);
+    }
+    return status;
+}
+
 /* A cutover that failed leaves no server at the destination. */
 static enum rh_status leave_no_trace(struct rh_engine *engine, size_t there, struct rh_error *err)
 {
@@ -314,7 +332,7 @@ static enum rh_status leave_no_trace(struct rh_engine *engine, size_t there, str
             rh_ignore(rh_error_prepend(err, "not cut over, every server goes to its source"));
         return err->status;
     }
-    if (cutover_back(engine, &second) == RH_OK)
+    if (put_went(engine, &second) == RH_OK && cutover_back(engine, &second) == RH_OK)
         rh_ignore(rh_error_prepend(err, "cut over and gone back, every server goes to its source"));
     else {
         rh_ignore(rh_error_prepend(

@@ -224,8 +224,12 @@ static enum rh_status route_look(struct rh_engine *engine, struct route_run *run
 enum rh_status routes_look(struct rh_engine *engine, enum way way, struct rh_error *err)
 {
     enum rh_status status = RH_OK;
-    for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++)
-        status = route_look(engine, &engine->routes.runs[i], way, err);
+    for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++) {
+        struct route_run *run = &engine->routes.runs[i];
+        status = route_look(engine, run, way, err);
+        /* of a move that no server went from there is nothing to take back */
+        run->goes = status == RH_OK && (way == WAY_THERE || switched(move_of(run)));
+    }
     return status;
 }
 
@@ -291,7 +295,8 @@ enum rh_status routes_prepare(struct rh_engine *engine, enum way way, struct rh_
 {
     enum rh_status status = guardian_arm(engine->fences.guardian, rh_journal_name(engine->journal), err);
     for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++)
-        status = prepare_one(engine, &engine->routes.runs[i], way, err);
+        if (engine->routes.runs[i].goes)
+            status = prepare_one(engine, &engine->routes.runs[i], way, err);
     return status;
 }
 
@@ -303,6 +308,8 @@ enum rh_status routes_apply(struct rh_engine *engine, struct rh_error *err)
     for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++) {
         struct route_run *run = &engine->routes.runs[i];
         struct rh_ctx ctx = engine_ctx(engine, err);
+        if (!run->goes)
+            continue;
         rh_crash_point("route");
         status = route_status(err, run->block->driver->apply(&ctx, run->route, rh_buf_cstr(&run->state)));
         if (status == RH_OK)
@@ -358,6 +365,8 @@ enum rh_status routes_settle(struct rh_engine *engine, int64_t until_us, struct 
     for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++) {
         struct route_run *run = &engine->routes.runs[i];
         const enum way way = way_of(engine, run->number);
+        if (!run->goes)
+            continue;
         rh_crash_point("route");
         status = settle_one(engine, run, until_us, err);
         rh_crash_point("route");
@@ -365,6 +374,7 @@ enum rh_status routes_settle(struct rh_engine *engine, int64_t until_us, struct 
             status = guardian_beat(engine->fences.guardian, err);
         if (status != RH_OK)
             break;
+        run->at_new = true;
         const int64_t pause_us = rh_clock_us() - run->fence->fence->closed_us;
         rh_log(RH_LOG_INFO, "route switched", {"server", run->facts.address}, {"goes_to", goes_to(run, way)});
         check_say(move_of(run), NULL, RH_FINDING_FACT, "switched", (struct rh_bytes){0},
@@ -410,7 +420,8 @@ enum rh_status routes_undo(struct rh_engine *engine, size_t *ret_new, struct rh_
             continue;
         const enum rh_status one = run->block->driver->undo(&ctx, run->route, rh_buf_cstr(&run->state), &stand);
         rh_ignore(guardian_beat(engine->fences.guardian, NULL)); /* we aren't frozen */
-        *ret_new += one == RH_OK && stand == RH_ROUTE_AT_NEW;
+        run->at_new = one == RH_OK && stand == RH_ROUTE_AT_NEW;
+        *ret_new += run->at_new;
         if (one == RH_OK || status != RH_OK)
             continue;
         status = one;

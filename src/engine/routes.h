@@ -34,6 +34,8 @@ struct route_run {
     struct rh_buf ends[2];         /* where its move's source and destination lie */
     struct rh_buf state;
     bool standing; /* there is something to settle */
+    bool goes;     /* it is switched by this attempt */
+    bool at_new;   /* it went to the new side, as far as this process knows */
 };
 struct routes {
     struct route_run runs[ROUTES_MOST];
