@@ -43,7 +43,7 @@ const struct component_facts *component_facts(const struct component_child *chil
 
 enum rh_status component_host_path(char out[static 512], struct rh_error *err)
 {
-    static const char name[] = "rehome-keyring-host";
+    static const char name[] = "rehome-keyring-host", installed[] = RH_LIBEXEC_DIR "/rehome-keyring-host";
     char own[400];
     const ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
     own[size > 0 ? size : 0] = '\0';
@@ -54,7 +54,8 @@ enum rh_status component_host_path(char out[static 512], struct rh_error *err)
         if (access(out, X_OK) == 0)
             return RH_OK;
     }
-    (void)snprintf(out, 512, "%s/%s", RH_LIBEXEC_DIR, name);
+    _Static_assert(sizeof installed <= 512, "fits");
+    memcpy(out, installed, sizeof installed);
     if (access(out, X_OK) == 0)
         return RH_OK;
     rh_fail(err, RH_E_IO, "the program '%s', in which components are loaded, isn't there", RH_SHOW(rh_bytes_text(out)));
