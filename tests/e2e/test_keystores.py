@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import archive_reader
-from faultlib import DESTINATION, FileStore, OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
+from faultlib import DESTINATION, FileStore, MISMATCH, OK, PLAN, REFUSED, SOURCE, Cases, Move, home  # noqa: F401
 from keystorelib import DATA, SERVER_KEY, Keystore, PluginKeystore, SealedKeystore, make_keys
 
 KINDS = {
@@ -117,6 +117,21 @@ def test_rollback_leaves_what_a_server_has_written_since(home, kind):
     destination.write(later)
     assert move.do("rollback") != OK
     assert destination.read() == later and "replaced it since" in move.said
+
+
+def test_a_server_that_wrote_over_what_came(home):
+    """One that had the destination loaded and wasn't restarted: what is said leads to all keys being there."""
+    keys, had = make_keys(6), {(b"", b"had"): (b"AES", b"h" * 32)}
+    source, destination = Keystore(home / "a/keys", keys), Keystore(home / "b/keys", had)
+    move = Move(home / "m", source, destination)
+    move.must(OK)
+    made = {**had, (b"", b"made"): (b"AES", b"m" * 32)}
+    destination.write(made)
+    move.must(MISMATCH, "verify")
+    assert "'rehome finish', then 'rehome run' puts in what is missing" in move.said, move.said
+    move.must(OK, "finish")
+    move.must(OK)
+    assert destination.read() == {**made, **keys}
 
 
 def test_an_empty_source_is_a_keystore_without_keys(home, kind):
