@@ -2,8 +2,8 @@
 /*
  * With which cipher a server has encrypted its tables stands nowhere in them: it is the plugin's affair.
  * file_key_management has AES_CBC and AES_CTR, hashicorp_key_management AES_CBC alone. A server whose tables are of
- * AES_CTR starts with the latter, and then every table reads as corrupted. So the keys of such a server don't go
- * there, and neither do those of one of which nothing is known.
+ * AES_CTR starts with the latter (unless its redo log is encrypted, too), and then every table reads as corrupted. So
+ * the keys of such a server don't go there, and neither do those of one of which nothing is known.
  */
 #include "internal.h"
 
@@ -103,7 +103,7 @@ static enum rh_status fail_ctr(const char *place, struct rh_error *err)
 {
     rh_fail(err, RH_E_REFUSED,
             "%sthe server encrypts with AES_CTR, and hashicorp_key_management knows AES_CBC alone: with these keys "
-            "in a Vault it would start, and read every table as corrupted",
+            "in a Vault it wouldn't start, or would read every table as corrupted",
             place);
     rh_error_hint(err, "first have its data decrypted (innodb_encrypt_tables = OFF, ALTER TABLE ... ENCRYPTED = NO), "
                        "then encrypted anew with file_key_management_encryption_algorithm = AES_CBC");
