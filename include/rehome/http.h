@@ -24,7 +24,7 @@ struct rh_http_peer {
     unsigned min_tls; /* 10, 11, 12, 13: the lowest TLS 1.x that is taken; 0 = 12 */
     /* A whole header line that is a secret ("X-Token: abc"), and "user:password" for Basic. */
     const struct rh_secret *header, *login;
-    const char *plain_header; /* one that isn't */
+    const char *plain_header;    /* one that isn't */
     int64_t connect_us, idle_us; /* for connecting; how long the server may stay silent */
     const char *const *wanted;   /* names of headers that the caller wants to see, at most RH_HTTP_HEADERS */
 };
