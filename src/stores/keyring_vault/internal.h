@@ -123,9 +123,28 @@ enum rh_status kv_item_write(struct kv_session *session,
                              struct rh_bytes data,
                              uint64_t cas,
                              struct rh_error *err);
-/* Takes a key away that was found at that version: with its name where it has none but what we wrote, else as deleted.
- */
-enum rh_status kv_item_remove(
+/* How a key is to be taken away that was found at some version (version 2). */
+enum kv_end {
+    KV_END_CHANGED, /* somebody has written it since */
+    KV_END_NAME,    /* with its name: there never was anything but what we wrote */
+    KV_END_VERSION, /* the one version; the name was there before */
+};
+/* Makes the call the one that tells that, and what it brought. */
+enum rh_status kv_item_ask_versions(struct kv_session *session,
+                                    struct rh_vault_call *call,
+                                    struct rh_bytes name,
+                                    struct rh_error *err);
+enum rh_status
+kv_item_versions(const struct rh_vault_call *call, uint64_t version, enum kv_end *ret_end, struct rh_error *err);
+/* Makes the call the one that takes a key away with its name; version 1: the key. */
+enum rh_status
+kv_item_remove(struct kv_session *session, struct rh_vault_call *call, struct rh_bytes name, struct rh_error *err);
+/* Takes one version away, so that it can't be had again; where that isn't allowed it is deleted, as Percona's servers
+ * do. */
+enum rh_status
+kv_item_remove_version(struct rh_ctx *ctx, struct kv_session *session, struct rh_bytes name, uint64_t version);
+/* Takes one key away, found at that version, in any of these ways. */
+enum rh_status kv_remove_one(
     struct rh_ctx *ctx, struct kv_session *session, struct rh_bytes name, uint64_t version, bool *ret_changed);
 /* The name of a record's key. */
 enum rh_status kv_item_name(struct rh_buf *name, struct rh_bytes key, struct rh_error *err);

@@ -175,64 +175,65 @@ static bool name_is_ours(const struct rh_vault_answer *answer, uint64_t version,
     return true;
 }
 
-/* One request that takes something away. */
-static enum rh_status take_away(struct rh_ctx *ctx,
-                                struct kv_session *session,
+/* Makes the call one that takes something away. */
+static enum rh_status take_away(struct kv_session *session,
+                                struct rh_vault_call *call,
                                 const char *method,
                                 const char *part,
                                 struct rh_bytes name,
-                                struct rh_bytes body)
+                                struct rh_error *err)
 {
-    struct rh_vault_call *call = &session->other;
     rh_vault_call_begin(call, method);
-    enum rh_status status = target(session, call, part, name, ctx->err);
-    call->body = body;
     /* to delete "the latest" twice could hit somebody's new one */
     call->repeatable = session->store->mount.version == 1 || strcmp(part, "data") != 0;
-    return status ? status : rh_vault_ask(ctx, session->client, call, "removing a key");
+    return target(session, call, part, name, err);
 }
 
-/* The one version, so that it can't be had again; where that isn't allowed it is deleted, as Percona's servers do. */
-static enum rh_status
-remove_version(struct rh_ctx *ctx, struct kv_session *session, struct rh_bytes name, uint64_t version)
+enum rh_status
+kv_item_ask_versions(struct kv_session *session, struct rh_vault_call *call, struct rh_bytes name, struct rh_error *err)
 {
-    static const char *const parts[] = {"destroy", "delete"};
+    rh_vault_call_begin(call, "GET");
+    return target(session, call, "metadata", name, err);
+}
+
+enum rh_status
+kv_item_versions(const struct rh_vault_call *call, uint64_t version, enum kv_end *ret_end, struct rh_error *err)
+{
+    bool changed = call->status == RH_NOT_FOUND, ours = version == 1;
+    if (rh_failed(call->status) && call->status != RH_E_DENIED) {
+        *err = call->err;
+        return call->status;
+    }
+    /* without the right to look, a first version is taken for a name that came with it */
+    if (call->status == RH_OK)
+        ours = name_is_ours(&call->answer, version, &changed);
+    *ret_end = changed ? KV_END_CHANGED : ours ? KV_END_NAME : KV_END_VERSION;
+    return RH_OK;
+}
+
+enum rh_status
+kv_item_remove(struct kv_session *session, struct rh_vault_call *call, struct rh_bytes name, struct rh_error *err)
+{
+    return take_away(session, call, "DELETE", "metadata", name, err);
+}
+
+enum rh_status
+kv_item_remove_version(struct rh_ctx *ctx, struct kv_session *session, struct rh_bytes name, uint64_t version)
+{
+    static const char *const parts[] = {"destroy", "delete", "data"};
+    struct rh_vault_call *call = &session->other;
     rh_auto_buf struct rh_buf body = RH_BUF_INIT;
     enum rh_status status = rh_buf_format(&body, ctx->err, "{\"versions\":[%llu]}", (unsigned long long)version);
-    if (status)
-        return status;
-    status = RH_E_DENIED;
-    for (size_t i = 0; i < 2 && status == RH_E_DENIED; i++)
-        status = take_away(ctx, session, "POST", parts[i], name, rh_buf_bytes(&body));
-    return status == RH_E_DENIED ? take_away(ctx, session, "DELETE", "data", name, (struct rh_bytes){0}) : status;
-}
-
-enum rh_status kv_item_remove(
-    struct rh_ctx *ctx, struct kv_session *session, struct rh_bytes name, uint64_t version, bool *ret_changed)
-{
-    struct rh_vault_call *call = &session->other;
-    *ret_changed = false;
-    if (session->store->mount.version == 1)
-        return take_away(ctx, session, "DELETE", "", name, (struct rh_bytes){0});
-    rh_vault_call_begin(call, "GET");
-    enum rh_status status = target(session, call, "metadata", name, ctx->err);
-    if (!status)
-        status = rh_vault_ask(ctx, session->client, call, "asking for the versions of a key");
-    if (status == RH_NOT_FOUND) {
-        *ret_changed = true;
-        return RH_OK;
+    for (size_t i = 0; !status && i < sizeof parts / sizeof *parts; i++) {
+        const bool last = i == 2;
+        status = take_away(session, call, last ? "DELETE" : "POST", parts[i], name, ctx->err);
+        call->body = last ? (struct rh_bytes){0} : rh_buf_bytes(&body);
+        if (!status)
+            status = rh_vault_ask(ctx, session->client, call, "removing a key");
+        call->body = (struct rh_bytes){0};
+        if (status != RH_E_DENIED || last)
+            return status;
+        status = RH_OK;
     }
-    if (status && status != RH_E_DENIED)
-        return status;
-    /* without the right to look, a first version is taken for a name that came with it */
-    const bool ours = status == RH_OK ? name_is_ours(&call->answer, version, ret_changed) : version == 1;
-    if (*ret_changed)
-        return RH_OK;
-    status = ours ? take_away(ctx, session, "DELETE", "metadata", name, (struct rh_bytes){0}) : RH_E_DENIED;
-    if (status != RH_E_DENIED)
-        return status;
-    if (ours)
-        rh_log(RH_LOG_WARN, "a removed key's name stays listed: the token may not delete metadata",
-               {"address", session->store->address});
-    return remove_version(ctx, session, name, version);
+    return status;
 }

@@ -191,7 +191,7 @@ static enum rh_status marker_clear(struct rh_ctx *ctx, struct rh_session *base, 
         return RH_NOT_FOUND;
     if (!rh_bytes_equal(rh_buf_bytes(&text), marker))
         return RH_CHANGED;
-    status = kv_item_remove(ctx, session, rh_buf_bytes(&session->store->marker_name), found.version, &changed);
+    status = kv_remove_one(ctx, session, rh_buf_bytes(&session->store->marker_name), found.version, &changed);
     return status ? status : changed ? RH_CHANGED : RH_OK;
 }
 

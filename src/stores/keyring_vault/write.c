@@ -233,33 +233,143 @@ static enum rh_status write_ready(struct unit *unit)
     return status;
 }
 
-/* Takes away what was found as expected. */
-static enum rh_status remove_ready(struct unit *unit)
+/* --- taking away --- */
+
+/* What became of an item that was to be taken away. */
+static void removed(struct unit *unit, struct kv_item *item)
 {
-    enum rh_status status = RH_OK;
-    for (size_t i = 0; !status && i < unit->count; i++) {
-        struct kv_item *item = &unit->items[i];
-        rh_auto_buf struct rh_buf name = RH_BUF_INIT;
-        bool changed = false;
-        if (item->state != ITEM_REMOVE)
-            continue;
-        status = kv_item_name(&name, item->record->key, unit->ctx->err);
+    unit->any_done = true;
+    item->record->outcome = RH_OUTCOME_DONE;
+    item->state = ITEM_SETTLED;
+}
+
+/* The slow way, where a name stays or the fast one isn't allowed. */
+static enum rh_status remove_version(struct unit *unit, struct kv_item *item, bool ours)
+{
+    struct kv_session *session = unit->session;
+    rh_auto_buf struct rh_buf name = RH_BUF_INIT;
+    enum rh_status status = kv_item_name(&name, item->record->key, unit->ctx->err);
+    if (ours)
+        rh_log(RH_LOG_WARN, "a removed key's name stays listed: the token may not delete metadata",
+               {"address", session->store->address});
+    if (!status)
+        status = kv_item_remove_version(unit->ctx, session, rh_buf_bytes(&name), item->version);
+    if (rh_failed(status)) {
+        unit->lost = unit->lost || session->other.unknown;
+        return rh_error_prepend(unit->ctx->err, "removing %s", RH_SHOW_KEY(item->record->key));
+    }
+    removed(unit, item);
+    return RH_OK;
+}
+
+/* On version 2: which of them go with their names; *ret_count is left with these. */
+static enum rh_status look_at_versions(struct unit *unit, struct kv_item **items, size_t *ret_count)
+{
+    struct kv_session *session = unit->session;
+    const size_t count = *ret_count;
+    *ret_count = 0;
+    enum rh_status status =
+        rh_vault_ask_all(unit->ctx, session->client, session->calls, count, "asking for the versions of a key");
+    for (size_t i = 0; !status && i < count; i++) {
+        enum kv_end end = KV_END_CHANGED;
+        status = kv_item_versions(&session->calls[i], items[i]->version, &end, unit->ctx->err);
         if (status)
-            return status;
-        rh_crash_point("keyring-vault-commit");
-        status = kv_item_remove(unit->ctx, unit->session, rh_buf_bytes(&name), item->version, &changed);
-        unit->lost = unit->lost || (status && unit->session->other.unknown);
-        unit->any_done = unit->any_done || (!status && !changed);
-        item->state = changed ? ITEM_LOOK : ITEM_SETTLED;
-        if (!status && !changed)
-            item->record->outcome = RH_OUTCOME_DONE;
-        if (rh_failed(status))
-            rh_error_prepend(unit->ctx->err, "removing %s", RH_SHOW_KEY(item->record->key));
+            rh_error_prepend(unit->ctx->err, "removing %s", RH_SHOW_KEY(items[i]->record->key));
+        else if (end == KV_END_CHANGED)
+            items[i]->state = ITEM_LOOK;
+        else if (end == KV_END_VERSION)
+            status = remove_version(unit, items[i], false);
         else
-            status = RH_OK;
+            items[(*ret_count)++] = items[i];
     }
     return status;
 }
+
+/* Prepares a call for each of some items. */
+static enum rh_status prepare_items(struct unit *unit,
+                                    struct kv_item *const *items,
+                                    size_t count,
+                                    enum rh_status (*make)(struct kv_session *session,
+                                                           struct rh_vault_call *call,
+                                                           struct rh_bytes name,
+                                                           struct rh_error *err))
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; !status && i < count; i++) {
+        rh_auto_buf struct rh_buf name = RH_BUF_INIT;
+        status = kv_item_name(&name, items[i]->record->key, unit->ctx->err);
+        if (!status)
+            status = make(unit->session, &unit->session->calls[i], rh_buf_bytes(&name), unit->ctx->err);
+    }
+    return status;
+}
+
+/* Takes away what was found as expected. */
+static enum rh_status remove_ready(struct unit *unit)
+{
+    struct kv_item *items[RH_VAULT_CALLS];
+    struct kv_session *session = unit->session;
+    size_t count = 0;
+    for (size_t i = 0; i < unit->count; i++)
+        if (unit->items[i].state == ITEM_REMOVE)
+            items[count++] = &unit->items[i];
+    if (!count)
+        return RH_OK;
+    rh_crash_point("keyring-vault-commit");
+    enum rh_status status = RH_OK;
+    if (session->store->mount.version == 2) {
+        status = prepare_items(unit, items, count, kv_item_ask_versions);
+        if (!status)
+            status = look_at_versions(unit, items, &count);
+    }
+    if (!status)
+        status = prepare_items(unit, items, count, kv_item_remove);
+    if (status || !count)
+        return status;
+    status = rh_vault_ask_all(unit->ctx, session->client, session->calls, count, "removing a key");
+    unit->lost = unit->lost || status;
+    for (size_t i = 0; !status && i < count; i++) {
+        const struct rh_vault_call *call = &session->calls[i];
+        if (call->status == RH_E_DENIED && session->store->mount.version == 2)
+            status = remove_version(unit, items[i], true);
+        else if (!rh_failed(call->status))
+            removed(unit, items[i]);
+        else {
+            *unit->ctx->err = call->err;
+            unit->lost = unit->lost || call->unknown;
+            status = rh_error_prepend(unit->ctx->err, "removing %s", RH_SHOW_KEY(items[i]->record->key));
+        }
+    }
+    rh_crash_point("keyring-vault-commit");
+    return status;
+}
+
+enum rh_status
+kv_remove_one(struct rh_ctx *ctx, struct kv_session *session, struct rh_bytes name, uint64_t version, bool *ret_changed)
+{
+    struct rh_vault_call *call = &session->other;
+    enum kv_end end = KV_END_NAME;
+    enum rh_status status = RH_OK;
+    *ret_changed = false;
+    if (session->store->mount.version == 2) {
+        status = kv_item_ask_versions(session, call, name, ctx->err);
+        if (!status && (status = rh_vault_ask(ctx, session->client, call, "asking for the versions of a key")) != RH_OK)
+            status = call->status == status ? RH_OK : status; /* looked at next */
+        if (!status)
+            status = kv_item_versions(call, version, &end, ctx->err);
+    }
+    *ret_changed = end == KV_END_CHANGED;
+    if (status || *ret_changed)
+        return status;
+    status = end == KV_END_NAME ? kv_item_remove(session, call, name, ctx->err) : RH_E_DENIED;
+    if (!status)
+        status = rh_vault_ask(ctx, session->client, call, "removing a key");
+    if (status == RH_E_DENIED && session->store->mount.version == 2)
+        status = kv_item_remove_version(ctx, session, name, version);
+    return status == RH_NOT_FOUND ? RH_OK : status;
+}
+
+/* --- from look to outcome --- */
 
 static bool all_settled(const struct unit *unit)
 {
