@@ -492,6 +492,22 @@ def test_faults_are_got_over(home, vault, version, kind):
     assert destination.names() == []
 
 
+def test_answers_that_come_too_late(home, vault, version):
+    """A request is given up after request_timeout; what the server makes of it later does no harm."""
+    keys = make_keys(30)
+    source, destination = Keystore(home / "a/keys", keys), VaultKeys(vault, home, version=version)
+    destination.more = 'request_timeout = "500ms"'
+    vault.fault("slow", "POST dst", after=3, count=1, seconds=1.5)
+    vault.fault("slow", "GET dst", after=50, count=1, seconds=1.5)
+    move = Move(home / "m", source, destination)
+    move.must(OK)
+    assert "longer than request_timeout" in move.said
+    time.sleep(1)
+    assert destination.read() == keys
+    move.must(OK, "rollback")
+    assert destination.names() == []
+
+
 def test_a_right_that_is_taken_away_in_the_middle(home, vault, version):
     keys = make_keys(60)
     source, destination = Keystore(home / "a/keys", keys), VaultKeys(vault, home, version=version)
