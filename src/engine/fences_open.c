@@ -31,7 +31,7 @@ static void *open_one(void *user)
         struct rh_ctx ctx = {.err = &opening->why}; /* a wish to stop doesn't leave a writer shut out */
         opening->status = run->block->driver->open(&ctx, run->fence, rh_buf_cstr(&run->state), rh_buf_cstr(&run->epoch),
                                                    &opening->outcome);
-        if (opening->status == RH_OK || opening->why.retry == RH_RETRY_NEVER || rh_clock_us() >= until)
+        if (opening->status == RH_OK || opening->status == RH_E_REFUSED || rh_clock_us() >= until)
             break;
         rh_sleep_us(OPEN_PAUSE_US);
     }

@@ -386,6 +386,20 @@ def test_frozen_without_guardian(move, fenced):
     assert (b"app1@localhost", b"later") in read_component(move.new)
 
 
+def test_frozen_with_nobody_else(move, fenced):
+    """Neither guardian nor timer: its session has ended meanwhile, and whoever wakes up opens all the same."""
+    one, guardian = move.stopped()
+    os.kill(guardian, signal.SIGKILL)
+    ended = "SELECT count(*) FROM performance_schema.processlist WHERE user = 'paused'"
+    wait_for(lambda: fenced.sql(ended) == [["0"]])
+    assert not fenced.is_on()
+    one.send_signal(signal.SIGCONT)
+    fenced.wait_on()
+    assert one.wait(10) in (SOURCE, INTERNAL), move.words()
+    assert "opening the fence" not in move.words() and not move.new.exists()
+    move.complete()
+
+
 def test_opened_by_somebody(move, fenced):
     one, _ = move.stopped()
     fenced.sql("SET GLOBAL keyring_operations = ON; SET GLOBAL keyring_operations = OFF")

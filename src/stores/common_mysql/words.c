@@ -14,6 +14,7 @@ enum {
     MY_ER_GR_COMMIT_ROLLED_BACK = 3101,
     MY_ER_QUERY_TIMEOUT = 3024,
     MY_ER_STATEMENT_TIMEOUT = 1969,
+    MY_ER_CLIENT_INTERACTION_TIMEOUT = 4031, /* 8.0.24 on: what a session that wait_timeout has ended is told */
 };
 
 bool rh_mysql_is_cut(unsigned number)
@@ -29,6 +30,7 @@ bool rh_mysql_is_cut(unsigned number)
     case CR_ERR_NET_READ:
     case CR_ERR_NET_WRITE:
     case MY_ER_CONNECTION_KILLED:
+    case MY_ER_CLIENT_INTERACTION_TIMEOUT:
     case ER_SERVER_SHUTDOWN:
     case ER_NORMAL_SHUTDOWN:
     case ER_SHUTDOWN_COMPLETE:
