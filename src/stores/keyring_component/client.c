@@ -440,6 +440,25 @@ static enum rh_status make_buffers(struct component_child *child, struct rh_erro
     return RH_OK;
 }
 
+enum rh_status component_adopt(const struct component_library *library,
+                               int fd,
+                               struct component_child **ret_child,
+                               struct rh_error *err)
+{
+    component_auto_child struct component_child *child = calloc(1, sizeof *child);
+    if (!child) {
+        rh_auto_fd_(&fd);
+        return rh_fail_memory(err);
+    }
+    child->library = library;
+    child->socket = fd;
+    child->prints[0] = child->prints[1] = -1;
+    enum rh_status status = make_buffers(child, err);
+    if (status == RH_OK)
+        *ret_child = rh_take(child);
+    return status;
+}
+
 enum rh_status component_start(const struct rh_ctx *ctx,
                                const struct component_library *library,
                                const char *config,
@@ -447,13 +466,9 @@ enum rh_status component_start(const struct rh_ctx *ctx,
                                int file,
                                struct component_child **ret_child)
 {
-    component_auto_child struct component_child *child = calloc(1, sizeof *child);
+    component_auto_child struct component_child *child = NULL;
     char program[512];
-    if (!child)
-        return rh_fail_memory(ctx->err);
-    child->library = library;
-    child->socket = child->prints[0] = child->prints[1] = -1;
-    enum rh_status status = make_buffers(child, ctx->err);
+    enum rh_status status = component_adopt(library, -1, &child, ctx->err);
     if (status == RH_OK && library->host_program)
         (void)snprintf(program, sizeof program, "%s", library->host_program);
     else if (status == RH_OK)

@@ -63,6 +63,12 @@ static inline void component_auto_free_(struct component_child **child)
 }
 #define component_auto_child __attribute__((cleanup(component_auto_free_)))
 
+/* For tests: a child that is only a socket, taken over, also when it fails. */
+enum rh_status component_adopt(const struct component_library *library,
+                               int fd,
+                               struct component_child **ret_child,
+                               struct rh_error *err) RH_MUST_USE;
+
 /* The child's program: beside our own, else where it is installed. */
 enum rh_status component_host_path(char out[static 512], struct rh_error *err) RH_MUST_USE;
 
