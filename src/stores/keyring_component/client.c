@@ -292,7 +292,7 @@ static size_t take_environment(char **out, size_t most)
 
 /* Where each of the child's descriptors comes from, by its number there. */
 struct places {
-    int from[WIRE_FILE + 1]; /* -1: none */
+    int from[WIRE_FOLDER + 1]; /* -1: none */
 };
 
 /* Puts the descriptors in place and starts the program. */
@@ -320,7 +320,7 @@ spawn(const struct component_library *library, const char *program, const struct
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     int failed = 0, last = 0;
-    for (int i = 0; !failed && i <= WIRE_FILE; i++)
+    for (int i = 0; !failed && i <= WIRE_FOLDER; i++)
         if (places->from[i] >= 0) {
             failed = posix_spawn_file_actions_adddup2(&actions, places->from[i], i);
             last = i;
@@ -351,7 +351,8 @@ static int move_up(int fd)
 }
 
 /* Makes socket and pipes and starts the program with their other ends. */
-static enum rh_status start_process(struct component_child *child, const char *program, int file, struct rh_error *err)
+static enum rh_status
+start_process(struct component_child *child, const char *program, int file, int folder, struct rh_error *err)
 {
     struct places places = {
         .from = {-1, -1, -1, -1, -1}
@@ -373,15 +374,16 @@ static enum rh_status start_process(struct component_child *child, const char *p
     places.from[2] = move_up(ends[1][1]);
     places.from[WIRE_SOCKET] = move_up(ends[2][1]);
     places.from[WIRE_FILE] = file >= 0 ? fcntl(file, F_DUPFD_CLOEXEC, FIRST_FREE) : -1;
-    for (int i = 0; !failed && i <= WIRE_FILE; i++)
-        if (places.from[i] < 0 && (i != WIRE_FILE || file >= 0))
+    places.from[WIRE_FOLDER] = folder >= 0 ? fcntl(folder, F_DUPFD_CLOEXEC, FIRST_FREE) : -1;
+    for (int i = 0; !failed && i <= WIRE_FOLDER; i++)
+        if (places.from[i] < 0 && (i != WIRE_FILE || file >= 0) && (i != WIRE_FOLDER || folder >= 0))
             failed = EMFILE;
     /* only our own ends may be without blocking: the library's prints aren't to be lost */
     if (!failed && (fcntl(places.from[1], F_SETFL, 0) != 0 || fcntl(places.from[2], F_SETFL, 0) != 0))
         failed = errno;
     if (!failed)
         failed = spawn(child->library, program, &places, &child->pid);
-    for (int i = 0; i <= WIRE_FILE; i++)
+    for (int i = 0; i <= WIRE_FOLDER; i++)
         rh_auto_fd_(&places.from[i]);
     return failed ? rh_fail_errno(err, failed, "starting '%s'",
                                   RH_SHOW(rh_bytes_text(child->library->loader ? child->library->loader : program)))
@@ -464,6 +466,7 @@ enum rh_status component_start(const struct rh_ctx *ctx,
                                const char *config,
                                const char *instance,
                                int file,
+                               int folder,
                                struct component_child **ret_child)
 {
     component_auto_child struct component_child *child = NULL;
@@ -474,7 +477,7 @@ enum rh_status component_start(const struct rh_ctx *ctx,
     else if (status == RH_OK)
         status = component_host_path(program, ctx->err);
     if (status == RH_OK)
-        status = start_process(child, program, file, ctx->err);
+        status = start_process(child, program, file, folder, ctx->err);
     if (status != RH_OK)
         return status;
     const uint32_t pid = (uint32_t)getpid();

@@ -31,13 +31,14 @@ struct component_facts {
     char all[400]; /* all rows but the one that tells whether it is active, as one text */
 };
 
-/* Starts the child and lets it load the library with its configuration in folder `config`. `file` (-1: none) is
- * WIRE_FILE there. */
+/* Starts the child and lets it load the library with its configuration in folder `config`. `file` and `folder` (-1:
+ * none) are WIRE_FILE and WIRE_FOLDER there. */
 enum rh_status component_start(const struct rh_ctx *ctx,
                                const struct component_library *library,
                                const char *config,
                                const char *instance,
                                int file,
+                               int folder,
                                struct component_child **ret_child) RH_MUST_USE;
 const struct component_facts *component_facts(const struct component_child *child);
 /* All keys, appended to the set. */

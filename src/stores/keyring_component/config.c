@@ -5,6 +5,8 @@
  */
 #include "config.h"
 
+#include "wire.h"
+
 #include <rehome/secret.h>
 
 #include <errno.h>
@@ -12,6 +14,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -102,80 +105,91 @@ void component_config_done(struct component_config *config)
 
 /* --- the private one --- */
 
-/* Makes the folder where nothing reaches a disk, if there is such a place. */
-static enum rh_status make_folder(struct component_private *own, struct rh_error *err)
+#define SHOWN_FOLDER "/proc/self/fd/5" /* WIRE_FOLDER */
+_Static_assert(WIRE_FOLDER == 5, "the path above names the descriptor");
+
+/* A file system in memory that nobody else can reach; -1: not allowed, or not known to this kernel. */
+static int make_nameless(void)
+{
+    rh_auto_fd int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
+    if (context < 0 || fsconfig(context, FSCONFIG_SET_STRING, "mode", "0700", 0) != 0)
+        return -1;
+    (void)fsconfig(context, FSCONFIG_SET_FLAG, "noswap", NULL, 0); /* Linux 6.4 and later */
+    if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
+        return -1;
+    return fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+}
+
+/* A folder with a name, where nothing reaches a disk, if there is such a place. */
+static enum rh_status make_named(struct component_private *own, struct rh_error *err)
 {
     const char *const places[] = {"/dev/shm", getenv("TMPDIR"), "/tmp"};
     int failed = ENOENT;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         if (!places[i] ||
-            snprintf(own->folder, sizeof own->folder, "%s/rehome-XXXXXX", places[i]) >= (int)sizeof own->folder)
+            snprintf(own->place, sizeof own->place, "%s/rehome-XXXXXX", places[i]) >= (int)sizeof own->place)
             continue;
-        if (mkdtemp(own->folder))
-            return RH_OK;
+        if (mkdtemp(own->place)) {
+            own->fd = open(own->place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            return own->fd >= 0 ? RH_OK : rh_fail_errno(err, errno, "opening '%s'", RH_SHOW(rh_bytes_text(own->place)));
+        }
         failed = errno;
     }
-    own->folder[0] = '\0';
+    own->place[0] = '\0';
     return rh_fail_errno(err, failed, "making a folder for a component's configuration");
 }
 
-/* The name of the configuration there. */
-static const char *
-private_name(const struct component_private *own, const struct component_config *config, char *out, size_t size)
+enum rh_status component_private_make(struct component_private *own, struct rh_error *err)
 {
-    (void)snprintf(out, size, "%s/%s.cnf", own->folder, config->name);
+    *own = (struct component_private){.fd = make_nameless(), .shown = SHOWN_FOLDER};
+    own->nameless = own->fd >= 0;
+    return own->nameless ? RH_OK : make_named(own, err);
+}
+
+/* NAME.cnf */
+static const char *config_name(const struct component_config *config, char out[static 300])
+{
+    (void)snprintf(out, 300, "%s.cnf", config->name);
     return out;
 }
+#define CONFIG_NAME(config) config_name((config), (char[300]){0})
 
-void component_private_drop(struct component_private *own, const struct component_config *config)
+void component_private_forget(const struct component_private *own, const struct component_config *config)
 {
-    char name[sizeof own->folder + 300];
-    if (!own->folder[0])
-        return;
-    (void)unlink(private_name(own, config, name, sizeof name));
-    (void)rmdir(own->folder);
-    own->folder[0] = '\0';
+    if (own->fd >= 0)
+        (void)unlinkat(own->fd, CONFIG_NAME(config), 0);
 }
 
-/* Writes the object as the folder's configuration. */
-static enum rh_status write_private(const struct component_private *own,
-                                    const struct component_config *config,
-                                    const json_t *root,
-                                    struct rh_error *err)
+void component_private_drop(struct component_private *own)
 {
-    char name[sizeof own->folder + 300];
+    rh_auto_fd_(&own->fd);
+    own->fd = -1;
+    if (own->place[0])
+        (void)rmdir(own->place);
+    own->place[0] = '\0';
+}
+
+enum rh_status component_private_config(const struct component_private *own,
+                                        const struct component_config *config,
+                                        const char *path,
+                                        struct rh_error *err)
+{
+    auto_json json_t *root = NULL;
     struct rh_arena arena = {.secret = true};
-    char *text = rh_arena_get(&arena, CONFIG_MOST * 2);
+    enum rh_status status = load_effective(config, &root, err);
+    if (status == RH_OK && json_object_set_new(root, "path", json_string(path)) != 0)
+        status = rh_fail_memory(err);
+    char *text = status == RH_OK ? rh_arena_get(&arena, CONFIG_MOST * 2) : NULL;
     const size_t size = text ? json_dumpb(root, text, CONFIG_MOST * 2, JSON_COMPACT) : 0;
     rh_auto_fd int fd = -1;
-    enum rh_status status = RH_OK;
-    if (size == 0 || size > CONFIG_MOST * 2)
+    if (status == RH_OK && (size == 0 || size > CONFIG_MOST * 2))
         status = rh_fail_memory(err);
+    component_private_forget(own, config);
     if (status == RH_OK &&
-        (fd = open(private_name(own, config, name, sizeof name), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
-        status = rh_fail_errno(err, errno, "making '%s'", RH_SHOW(rh_bytes_text(name)));
+        (fd = openat(own->fd, CONFIG_NAME(config), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
+        status = rh_fail_errno(err, errno, "making a component's configuration");
     if (status == RH_OK)
         status = rh_write_all(fd, rh_bytes(text, size), err);
     rh_arena_done(&arena);
-    return status;
-}
-
-enum rh_status component_private_make(struct component_private *own,
-                                      const struct component_config *config,
-                                      const char *path,
-                                      struct rh_error *err)
-{
-    auto_json json_t *root = NULL;
-    own->folder[0] = '\0';
-    enum rh_status status = load_effective(config, &root, err);
-    if (status != RH_OK)
-        return status;
-    if (json_object_set_new(root, "path", json_string(path)) != 0)
-        return rh_fail_memory(err);
-    status = make_folder(own, err);
-    if (status == RH_OK)
-        status = write_private(own, config, root, err);
-    if (status != RH_OK)
-        component_private_drop(own, config);
     return status;
 }

@@ -32,7 +32,7 @@ static struct component *component_in(const struct rh_session *session)
 
 static enum rh_status start(struct rh_ctx *ctx, const struct component *component, struct component_child **ret_child)
 {
-    return component_start(ctx, &component->library, component->config.folder, component->config.instance, -1,
+    return component_start(ctx, &component->library, component->config.folder, component->config.instance, -1, -1,
                            ret_child);
 }
 

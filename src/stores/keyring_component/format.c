@@ -14,6 +14,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -21,6 +22,9 @@
 
 #define SHOWN_FILE "/proc/self/fd/4" /* WIRE_FILE */
 _Static_assert(WIRE_FILE == 4, "the path above names the descriptor");
+#define FOLDER_FILE "keys" /* in our own folder */
+#define SHOWN_FOLDER_FILE "/proc/self/fd/5/" FOLDER_FILE
+_Static_assert(WIRE_FOLDER == 5, "the path above names the descriptor");
 
 static _Thread_local const struct rh_ctx *calling;
 
@@ -51,20 +55,20 @@ static enum rh_status check_file(const struct component_child *child, const char
                    RH_SHOW(rh_bytes_text(facts->data_file)), path);
 }
 
-/* Loads the library on `path`, which it reaches by descriptor `fd`. */
+/* Loads the library on `path`, which it reaches by descriptor `file` or in our own folder. */
 static enum rh_status load(const struct rh_ctx *ctx,
                            const struct keyring_store *store,
+                           const struct component_private *own,
                            const char *path,
-                           int fd,
+                           int file,
                            struct component_child **ret_child)
 {
     struct component *component = component_of(store);
-    struct component_private own;
     component_auto_child struct component_child *child = NULL;
-    enum rh_status status = component_private_make(&own, &component->config, path, ctx->err);
+    enum rh_status status = component_private_config(own, &component->config, path, ctx->err);
     if (status == RH_OK)
-        status = component_start(ctx, &component->library, own.folder, NULL, fd, &child);
-    component_private_drop(&own, &component->config); /* it was read, or won't be */
+        status = component_start(ctx, &component->library, own->shown, NULL, file, own->fd, &child);
+    component_private_forget(own, &component->config); /* it was read, or won't be */
     if (status == RH_OK)
         status = check_file(child, path, ctx->err);
     if (status != RH_OK)
@@ -74,6 +78,21 @@ static enum rh_status load(const struct rh_ctx *ctx,
     pthread_mutex_unlock(&component->lock);
     *ret_child = rh_take(child);
     return RH_OK;
+}
+
+/* All keys of the file at `path`. */
+static enum rh_status read_file(const struct rh_ctx *ctx,
+                                const struct keyring_store *store,
+                                const struct component_private *own,
+                                const char *path,
+                                int file,
+                                struct keyring_set *set)
+{
+    component_auto_child struct component_child *child = NULL;
+    enum rh_status status = load(ctx, store, own, path, file, &child);
+    if (status == RH_OK)
+        status = component_read(ctx, child, set);
+    return status == RH_OK ? component_stop(ctx, child) : status;
 }
 
 /* --- reading --- */
@@ -159,13 +178,11 @@ static enum rh_status component_parse(const struct keyring_store *store,
                                       struct rh_error *err)
 {
     const struct rh_ctx ctx = component_calling(err);
-    component_auto_child struct component_child *child = NULL;
+    component_auto_private struct component_private own = {.fd = -1};
     (void)ret_shape;
-    enum rh_status status = load(&ctx, store, SHOWN_FILE, fd, &child);
+    enum rh_status status = component_private_make(&own, err);
     if (status == RH_OK)
-        status = component_read(&ctx, child, set);
-    if (status == RH_OK)
-        status = component_stop(&ctx, child);
+        status = read_file(&ctx, store, &own, SHOWN_FILE, fd, set);
     if (status == RH_E_STORE)
         return look_for_damage(store, fd, content, err);
     return status == RH_OK ? compare(store, fd, content, set, err) : status;
@@ -173,18 +190,18 @@ static enum rh_status component_parse(const struct keyring_store *store,
 
 enum rh_status component_self_test(const struct rh_ctx *ctx, const struct keyring_store *store)
 {
-    component_auto_child struct component_child *child = NULL;
+    component_auto_private struct component_private own = {.fd = -1};
     keyring_auto_set struct keyring_set set = KEYRING_SET_INIT;
     rh_auto_fd int fd = memfd_create("keystore", MFD_CLOEXEC);
     if (fd < 0)
         return rh_fail_errno(ctx->err, errno, "making a keystore to try a component with");
-    enum rh_status status = load(ctx, store, SHOWN_FILE, fd, &child);
+    enum rh_status status = component_private_make(&own, ctx->err);
     if (status == RH_OK)
-        status = component_read(ctx, child, &set);
+        status = read_file(ctx, store, &own, SHOWN_FILE, fd, &set);
     if (status == RH_OK && set.count)
         status = rh_fail(ctx->err, RH_E_STORE, "component '%s' finds %zu keys in an empty file",
                          RH_SHOW(rh_bytes_text(component_of(store)->library.name)), set.count);
-    return status == RH_OK ? component_stop(ctx, child) : status;
+    return status;
 }
 
 /* --- writing --- */
@@ -195,45 +212,98 @@ void component_leftover_name(const struct keyring_store *store, char out[static 
         out[0] = '\0';
 }
 
-/* Stores each of the entries. */
-static enum rh_status
-store_all(const struct rh_ctx *ctx, struct component_child *child, const struct keyring_entry *entries, size_t count)
-{
-    enum rh_status status = RH_OK;
-    for (size_t i = 0; status == RH_OK && i < count; i++) {
-        status = component_store(ctx, child, &entries[i]);
-        rh_crash_point("component");
-    }
-    return status == RH_OK ? component_stop(ctx, child) : status;
-}
+/* Where the library writes: in our own folder, if that is nameless; else beside the keystore, in the partial file. */
+struct desk {
+    struct component_private own;
+    int file;                                           /* WIRE_FILE */
+    char path[sizeof SHOWN_FOLDER_FILE + NAME_MAX + 2]; /* in the child */
+    char leftover[NAME_MAX + 1];                        /* beside the keystore: what a killed library leaves */
+};
 
 /* Whether another child finds every key in the file: a library may say that it stored one and not do it. */
 static enum rh_status check_stored(const struct rh_ctx *ctx,
                                    const struct keyring_store *store,
-                                   const char *path,
+                                   const struct desk *desk,
                                    const struct keyring_entry *entries,
                                    size_t count)
 {
-    component_auto_child struct component_child *child = NULL;
     keyring_auto_set struct keyring_set found = KEYRING_SET_INIT;
-    enum rh_status status = load(ctx, store, path, store->place.folder, &child);
-    if (status == RH_OK)
-        status = component_read(ctx, child, &found);
-    if (status == RH_OK)
-        status = component_stop(ctx, child);
+    const char *name = component_of(store)->library.name;
+    enum rh_status status = read_file(ctx, store, &desk->own, desk->path, desk->file, &found);
     if (status == RH_OK)
         status = keyring_set_sort(&found, ctx->err);
     for (size_t i = 0; status == RH_OK && i < count; i++) {
         const struct keyring_entry *one = keyring_set_find(&found, entries[i].key);
         if (!one || !rh_bytes_equal(one->type, entries[i].type) || !rh_bytes_equal_secret(one->data, entries[i].data))
             status = rh_fail(ctx->err, RH_E_MISMATCH, "component '%s' said that it stored key %s, and %s",
-                             RH_SHOW(rh_bytes_text(component_of(store)->library.name)), RH_SHOW_KEY(entries[i].key),
+                             RH_SHOW(rh_bytes_text(name)), RH_SHOW_KEY(entries[i].key),
                              one ? "has another one of that name" : "doesn't have it");
     }
     if (status == RH_OK && found.count != count)
         status = rh_fail(ctx->err, RH_E_MISMATCH, "component '%s' has %zu keys after %zu were stored",
-                         RH_SHOW(rh_bytes_text(component_of(store)->library.name)), found.count, count);
+                         RH_SHOW(rh_bytes_text(name)), found.count, count);
     return status;
+}
+
+/* Makes the place where the library is to write: an empty file. */
+static enum rh_status lay_desk(struct desk *desk, const struct keyring_store *store, struct rh_error *err)
+{
+    const struct keyring_place *place = &store->place;
+    component_leftover_name(store, desk->leftover);
+    if (!desk->leftover[0])
+        return rh_fail_errno(err, ENAMETOOLONG, "writing beside '%s'", RH_SHOW(rh_bytes_text(place->name)));
+    enum rh_status status = component_private_make(&desk->own, err);
+    if (status != RH_OK)
+        return status;
+    desk->file = -1;
+    (void)snprintf(desk->path, sizeof desk->path, SHOWN_FOLDER_FILE);
+    if (desk->own.nameless) {
+        rh_auto_fd int fd = openat(desk->own.fd, FOLDER_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        return fd >= 0 ? RH_OK : rh_fail_errno(err, errno, "making a file for a component");
+    }
+    (void)unlinkat(place->folder, desk->leftover, 0); /* a library would take it for the truth */
+    desk->file = place->folder;
+    (void)snprintf(desk->path, sizeof desk->path, "%s/%s", SHOWN_FILE, place->partial);
+    return RH_OK;
+}
+
+/* Brings what the library wrote into the partial file, if it isn't that file. */
+static enum rh_status
+clear_desk(struct desk *desk, const struct keyring_store *store, int partial, struct rh_error *err)
+{
+    const struct keyring_place *place = &store->place;
+    struct rh_arena arena = {.secret = true};
+    struct rh_bytes content = {0};
+    enum rh_status status = RH_OK;
+    if (!desk->own.nameless && !rh_file_is(place->folder, place->partial, partial))
+        status = rh_fail(err, RH_E_STORE, "component '%s' puts another file in its file's place",
+                         RH_SHOW(rh_bytes_text(component_of(store)->library.name)));
+    if (desk->own.nameless) {
+        rh_auto_fd int fd = openat(desk->own.fd, FOLDER_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        status = fd >= 0 ? keyring_read_all(fd, place->name, &arena, &content, err)
+                         : rh_fail_errno(err, errno, "opening what component '%s' wrote",
+                                         RH_SHOW(rh_bytes_text(component_of(store)->library.name)));
+    }
+    if (status == RH_OK && desk->own.nameless)
+        status = rh_write_all(partial, content, err);
+    rh_arena_done(&arena);
+    return status;
+}
+
+/* Stores each of the entries. */
+static enum rh_status store_all(const struct rh_ctx *ctx,
+                                const struct keyring_store *store,
+                                const struct desk *desk,
+                                const struct keyring_entry *entries,
+                                size_t count)
+{
+    component_auto_child struct component_child *child = NULL;
+    enum rh_status status = load(ctx, store, &desk->own, desk->path, desk->file, &child);
+    for (size_t i = 0; status == RH_OK && i < count; i++) {
+        status = component_store(ctx, child, &entries[i]);
+        rh_crash_point("component");
+    }
+    return status == RH_OK ? component_stop(ctx, child) : status;
 }
 
 static enum rh_status component_compose(const struct keyring_store *store,
@@ -244,27 +314,20 @@ static enum rh_status component_compose(const struct keyring_store *store,
                                         struct rh_error *err)
 {
     const struct rh_ctx ctx = component_calling(err);
-    const struct keyring_place *place = &store->place;
-    component_auto_child struct component_child *child = NULL;
-    char leftover[NAME_MAX + 1], path[sizeof SHOWN_FILE + NAME_MAX + 2];
+    struct desk desk = {.own = {.fd = -1}};
     (void)shape;
-    component_leftover_name(store, leftover);
-    if (!leftover[0])
-        return rh_fail_errno(err, ENAMETOOLONG, "writing beside '%s'", RH_SHOW(rh_bytes_text(place->name)));
     if (count == 0)
-        return RH_OK;                           /* an empty file is a keystore without a key */
-    (void)unlinkat(place->folder, leftover, 0); /* a library would take it for the truth */
-    (void)snprintf(path, sizeof path, "%s/%s", SHOWN_FILE, place->partial);
-    enum rh_status status = load(&ctx, store, path, place->folder, &child);
+        return RH_OK; /* an empty file is a keystore without a key */
+    enum rh_status status = lay_desk(&desk, store, err);
     if (status == RH_OK)
-        status = store_all(&ctx, child, entries, count);
-    component_free(rh_take(child)); /* before we look at what it left */
+        status = store_all(&ctx, store, &desk, entries, count);
     if (status == RH_OK)
-        status = check_stored(&ctx, store, path, entries, count);
-    (void)unlinkat(place->folder, leftover, 0);
-    if (status == RH_OK && !rh_file_is(place->folder, place->partial, fd))
-        status = rh_fail(err, RH_E_STORE, "component '%s' puts another file in its file's place",
-                         RH_SHOW(rh_bytes_text(component_of(store)->library.name)));
+        status = check_stored(&ctx, store, &desk, entries, count);
+    if (desk.leftover[0])
+        (void)unlinkat(store->place.folder, desk.leftover, 0);
+    if (status == RH_OK)
+        status = clear_desk(&desk, store, fd, err);
+    component_private_drop(&desk.own);
     return status;
 }
 

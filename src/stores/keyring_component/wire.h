@@ -25,7 +25,8 @@ enum {
     WIRE_SIZE_BYTES = 4,
     /* Descriptors of the child. */
     WIRE_SOCKET = 3,
-    WIRE_FILE = 4, /* the keystore's file, or the folder that it is written in */
+    WIRE_FILE = 4,   /* the keystore's file, or the folder that it is written in */
+    WIRE_FOLDER = 5, /* the folder with the configuration, if it isn't the server's */
 };
 
 enum wire_kind {
