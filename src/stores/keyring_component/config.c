@@ -139,11 +139,10 @@ static enum rh_status make_named(struct component_private *own, struct rh_error 
     return rh_fail_errno(err, failed, "making a folder for a component's configuration");
 }
 
-enum rh_status component_private_make(struct component_private *own, struct rh_error *err)
+void component_private_make(struct component_private *own)
 {
     *own = (struct component_private){.fd = make_nameless(), .shown = SHOWN_FOLDER};
     own->nameless = own->fd >= 0;
-    return own->nameless ? RH_OK : make_named(own, err);
 }
 
 /* NAME.cnf */
@@ -154,12 +153,6 @@ static const char *config_name(const struct component_config *config, char out[s
 }
 #define CONFIG_NAME(config) config_name((config), (char[300]){0})
 
-void component_private_forget(const struct component_private *own, const struct component_config *config)
-{
-    if (own->fd >= 0)
-        (void)unlinkat(own->fd, CONFIG_NAME(config), 0);
-}
-
 void component_private_drop(struct component_private *own)
 {
     rh_auto_fd_(&own->fd);
@@ -169,7 +162,15 @@ void component_private_drop(struct component_private *own)
     own->place[0] = '\0';
 }
 
-enum rh_status component_private_config(const struct component_private *own,
+void component_private_forget(struct component_private *own, const struct component_config *config)
+{
+    if (own->fd >= 0)
+        (void)unlinkat(own->fd, CONFIG_NAME(config), 0);
+    if (!own->nameless)
+        component_private_drop(own);
+}
+
+enum rh_status component_private_config(struct component_private *own,
                                         const struct component_config *config,
                                         const char *path,
                                         struct rh_error *err)
@@ -184,7 +185,8 @@ enum rh_status component_private_config(const struct component_private *own,
     rh_auto_fd int fd = -1;
     if (status == RH_OK && (size == 0 || size > CONFIG_MOST * 2))
         status = rh_fail_memory(err);
-    component_private_forget(own, config);
+    if (status == RH_OK && !own->nameless)
+        status = make_named(own, err);
     if (status == RH_OK &&
         (fd = openat(own->fd, CONFIG_NAME(config), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
         status = rh_fail_errno(err, errno, "making a component's configuration");

@@ -21,7 +21,7 @@ void component_config_done(struct component_config *config);
 /*
  * A folder of our own, where a library finds its configuration with another path than the server's. Where this process
  * may (root), it is a file system in memory that has no name: it is reached by its descriptor alone, and gone with the
- * last process that has it. Else it is a folder of 0700 in /dev/shm.
+ * last process that has it. Else it is a folder of 0700 in /dev/shm, there as long as the configuration is in it.
  */
 struct component_private {
     int fd;            /* of the folder; -1: none */
@@ -29,14 +29,14 @@ struct component_private {
     char place[64];    /* of the other kind: its path */
     const char *shown; /* its path in the child */
 };
-enum rh_status component_private_make(struct component_private *own, struct rh_error *err) RH_MUST_USE;
+void component_private_make(struct component_private *own);
 /* The configuration, with this path; replaces one that is there. */
-enum rh_status component_private_config(const struct component_private *own,
+enum rh_status component_private_config(struct component_private *own,
                                         const struct component_config *config,
                                         const char *path,
                                         struct rh_error *err) RH_MUST_USE;
 /* Takes the configuration away again, once it was read. */
-void component_private_forget(const struct component_private *own, const struct component_config *config);
+void component_private_forget(struct component_private *own, const struct component_config *config);
 void component_private_drop(struct component_private *own);
 #define component_auto_private __attribute__((cleanup(component_private_drop)))
 

@@ -58,7 +58,7 @@ static enum rh_status check_file(const struct component_child *child, const char
 /* Loads the library on `path`, which it reaches by descriptor `file` or in our own folder. */
 static enum rh_status load(const struct rh_ctx *ctx,
                            const struct keyring_store *store,
-                           const struct component_private *own,
+                           struct component_private *own,
                            const char *path,
                            int file,
                            struct component_child **ret_child)
@@ -83,7 +83,7 @@ static enum rh_status load(const struct rh_ctx *ctx,
 /* All keys of the file at `path`. */
 static enum rh_status read_file(const struct rh_ctx *ctx,
                                 const struct keyring_store *store,
-                                const struct component_private *own,
+                                struct component_private *own,
                                 const char *path,
                                 int file,
                                 struct keyring_set *set)
@@ -180,9 +180,8 @@ static enum rh_status component_parse(const struct keyring_store *store,
     const struct rh_ctx ctx = component_calling(err);
     component_auto_private struct component_private own = {.fd = -1};
     (void)ret_shape;
-    enum rh_status status = component_private_make(&own, err);
-    if (status == RH_OK)
-        status = read_file(&ctx, store, &own, SHOWN_FILE, fd, set);
+    component_private_make(&own);
+    enum rh_status status = read_file(&ctx, store, &own, SHOWN_FILE, fd, set);
     if (status == RH_E_STORE)
         return look_for_damage(store, fd, content, err);
     return status == RH_OK ? compare(store, fd, content, set, err) : status;
@@ -195,9 +194,8 @@ enum rh_status component_self_test(const struct rh_ctx *ctx, const struct keyrin
     rh_auto_fd int fd = memfd_create("keystore", MFD_CLOEXEC);
     if (fd < 0)
         return rh_fail_errno(ctx->err, errno, "making a keystore to try a component with");
-    enum rh_status status = component_private_make(&own, ctx->err);
-    if (status == RH_OK)
-        status = read_file(ctx, store, &own, SHOWN_FILE, fd, &set);
+    component_private_make(&own);
+    enum rh_status status = read_file(ctx, store, &own, SHOWN_FILE, fd, &set);
     if (status == RH_OK && set.count)
         status = rh_fail(ctx->err, RH_E_STORE, "component '%s' finds %zu keys in an empty file",
                          RH_SHOW(rh_bytes_text(component_of(store)->library.name)), set.count);
@@ -223,7 +221,7 @@ struct desk {
 /* Whether another child finds every key in the file: a library may say that it stored one and not do it. */
 static enum rh_status check_stored(const struct rh_ctx *ctx,
                                    const struct keyring_store *store,
-                                   const struct desk *desk,
+                                   struct desk *desk,
                                    const struct keyring_entry *entries,
                                    size_t count)
 {
@@ -252,9 +250,7 @@ static enum rh_status lay_desk(struct desk *desk, const struct keyring_store *st
     component_leftover_name(store, desk->leftover);
     if (!desk->leftover[0])
         return rh_fail_errno(err, ENAMETOOLONG, "writing beside '%s'", RH_SHOW(rh_bytes_text(place->name)));
-    enum rh_status status = component_private_make(&desk->own, err);
-    if (status != RH_OK)
-        return status;
+    component_private_make(&desk->own);
     desk->file = -1;
     (void)snprintf(desk->path, sizeof desk->path, SHOWN_FOLDER_FILE);
     if (desk->own.nameless) {
@@ -293,7 +289,7 @@ clear_desk(struct desk *desk, const struct keyring_store *store, int partial, st
 /* Stores each of the entries. */
 static enum rh_status store_all(const struct rh_ctx *ctx,
                                 const struct keyring_store *store,
-                                const struct desk *desk,
+                                struct desk *desk,
                                 const struct keyring_entry *entries,
                                 size_t count)
 {
