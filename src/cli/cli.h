@@ -141,6 +141,8 @@ json_t *rh_view_load(const struct rh_plan *plan, enum rh_status *ret_status, str
 void rh_view_status(FILE *out, const json_t *report);
 /* "moved 3,000 records ...": the closing words of a run. */
 void rh_view_summary(FILE *out, const json_t *report);
+/* Where the servers of a cutover go to now, and how long the switch took them. */
+void rh_view_routes(FILE *out, const json_t *report);
 /* What is left to do by hand after moves between keyrings: which server has to be told what. */
 void rh_view_afterwards(FILE *out, const json_t *report, const char *plan_path);
 /* After a failure: what stands now and which command continues. `again` is the command that resumes the move. */
@@ -182,6 +184,8 @@ enum rh_exit rh_job_take(struct rh_job *job,
 enum rh_exit rh_job_run(struct rh_job *job, enum rh_status (*verb)(struct rh_job *job, struct rh_error *err));
 /* What was moved, in words on stderr, and what is left to do by hand. */
 void rh_job_moved(const struct rh_job *job);
+/* Where its servers go to, in words on stderr; nothing for a plan without a cutover. */
+void rh_job_routes(const struct rh_job *job);
 void rh_job_close(struct rh_job *job);
 /* The JSON answer to a command line that is wrong. */
 void rh_job_usage(const struct rh_command *command, const struct rh_error *err);

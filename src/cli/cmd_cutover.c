@@ -31,11 +31,11 @@ static enum rh_exit cutover(const struct rh_command *command, const struct rh_op
     enum rh_exit code = rh_job_open(&job, command, values, rh_options_text(values, "plan"));
     if (code == RH_EXIT_OK) {
         code = rh_job_run(&job, verb);
-        if (code == RH_EXIT_OK && !job.quiet && !job.json)
-            rh_talk(
-                "cut over in %s: the servers go to the destination; 'rehome rollback' takes them back until 'rehome "
-                "finish' ends the way back",
-                rh_words_duration(rh_clock_us() - job.started_us).text);
+        if (code == RH_EXIT_OK && !job.quiet && !job.json) {
+            rh_job_routes(&job);
+            rh_talk("cut over in %s; 'rehome rollback' takes the servers back until 'rehome finish' ends the way back",
+                    rh_words_duration(rh_clock_us() - job.started_us).text);
+        }
     }
     rh_job_close(&job);
     return code;

@@ -20,8 +20,10 @@ static enum rh_exit rollback(const struct rh_command *command, const struct rh_o
     enum rh_exit code = rh_job_open(&job, command, values, rh_options_text(values, "plan"));
     if (code == RH_EXIT_OK) {
         code = rh_job_run(&job, verb);
-        if (code == RH_EXIT_OK && !job.quiet && !job.json)
+        if (code == RH_EXIT_OK && !job.quiet && !job.json) {
+            rh_job_routes(&job);
             rh_talk("rolled back: the destination is as it was before the run");
+        }
     }
     rh_job_close(&job);
     return code;

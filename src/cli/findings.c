@@ -14,11 +14,19 @@ struct rh_fact_row {
     char *move, *what, *side[3]; /* by enum rh_side */
 };
 
-/* The row for this question, made when it is new; NULL when memory is out. */
-static struct rh_fact_row *row_get(struct rh_findings *findings, const char *move, const char *what)
+/* Whether a row is the one for a fact: that of the same question, where it isn't about a side the same answer, too. */
+static bool row_fits(const struct rh_fact_row *row, const struct rh_finding *finding)
+{
+    const char *said = row->side[RH_SIDE_NONE];
+    return strcmp(row->move, finding->move ? finding->move : "") == 0 && strcmp(row->what, finding->what) == 0 &&
+           (finding->side != RH_SIDE_NONE || (said && finding->text && strcmp(said, finding->text) == 0));
+}
+
+/* The row for a fact, made when it is new; NULL when memory is out. */
+static struct rh_fact_row *row_get(struct rh_findings *findings, const struct rh_finding *finding)
 {
     for (size_t i = 0; i < findings->row_count; i++)
-        if (strcmp(findings->rows[i].move, move) == 0 && strcmp(findings->rows[i].what, what) == 0)
+        if (row_fits(&findings->rows[i], finding))
             return &findings->rows[i];
     if (findings->row_count >= FACT_ROWS_MAX)
         return NULL;
@@ -27,7 +35,7 @@ static struct rh_fact_row *row_get(struct rh_findings *findings, const char *mov
         return NULL;
     findings->rows = rows;
     struct rh_fact_row *row = &rows[findings->row_count];
-    *row = (struct rh_fact_row){.move = strdup(move), .what = strdup(what)};
+    *row = (struct rh_fact_row){.move = strdup(finding->move ? finding->move : ""), .what = strdup(finding->what)};
     if (!row->move || !row->what) {
         free(row->move);
         free(row->what);
@@ -40,7 +48,7 @@ static struct rh_fact_row *row_get(struct rh_findings *findings, const char *mov
 /* Keeps a fact for the table. */
 static void fact_keep(struct rh_findings *findings, const struct rh_finding *finding)
 {
-    struct rh_fact_row *row = row_get(findings, finding->move ? finding->move : "", finding->what);
+    struct rh_fact_row *row = row_get(findings, finding);
     if (!row)
         return;
     free(row->side[finding->side]);
@@ -77,7 +85,8 @@ static void row_print(FILE *out, const struct rh_fact_row *row, size_t what_widt
         rh_put_clean(out, row->side[RH_SIDE_NONE]);
     } else {
         const char *source = row->side[RH_SIDE_SOURCE], *destination = row->side[RH_SIDE_DESTINATION];
-        put_padded(out, source ? source : "-", source_width + 2);
+        put_padded(out, source ? source : "-", source_width);
+        fputs("  ", out);
         rh_put_clean(out, destination ? destination : "-");
     }
     fputc('\n', out);

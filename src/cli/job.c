@@ -274,6 +274,17 @@ void rh_job_moved(const struct rh_job *job)
     json_decref(report);
 }
 
+void rh_job_routes(const struct rh_job *job)
+{
+    struct rh_error err = {.status = RH_OK};
+    enum rh_status status;
+    json_t *report = job->plan->route_count ? rh_view_load(job->plan, &status, &err) : NULL;
+    rh_talk_lock();
+    rh_view_routes(stderr, report);
+    rh_talk_unlock();
+    json_decref(report);
+}
+
 void rh_job_close(struct rh_job *job)
 {
     rh_engine_close(job->engine);

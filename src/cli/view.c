@@ -208,6 +208,22 @@ static void view_move(FILE *out, const json_t *move)
     line_text(out, "next", text_of(move, "next"));
 }
 
+void rh_view_routes(FILE *out, const json_t *report)
+{
+    size_t i;
+    json_t *route;
+    json_array_foreach(json_object_get(report, "routes"), i, route)
+    {
+        if (!json_is_number(json_object_get(route, "pause_ms")))
+            continue;
+        fputs("  ", out);
+        rh_put_clean(out, text_of(route, "address"));
+        fputs(" goes to ", out);
+        rh_put_clean(out, text_of(route, "goes_to"));
+        fprintf(out, ", having made no keys for %.0f ms\n", json_number_value(json_object_get(route, "pause_ms")));
+    }
+}
+
 /* Where the servers of a cutover go to. */
 static void lines_routes(FILE *out, const json_t *routes)
 {

@@ -347,10 +347,6 @@ static void note_failed(struct rh_engine *engine, enum rh_status status)
 /* A plan that is complete is compared once more: the same command again never claims what it hasn't seen. */
 static enum rh_status run_complete(struct rh_engine *engine, struct rh_error *err)
 {
-    for (size_t i = 0; i < engine->move_count; i++)
-        check_say(&engine->moves[i], NULL, RH_FINDING_FACT, "complete", (struct rh_bytes){0},
-                  "was copied and is complete; comparing both sides again. 'rehome rollback' goes back, 'rehome "
-                  "finish' gives the way back up");
     enum rh_status status = verify_all(engine, false, err);
     /* a repair that was killed leaves them */
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
@@ -359,6 +355,25 @@ static enum rh_status run_complete(struct rh_engine *engine, struct rh_error *er
             status = markers_drop(move, err);
     }
     return status;
+}
+
+static void say_complete(struct rh_engine *engine)
+{
+    for (size_t i = 0; i < engine->move_count; i++)
+        check_say(&engine->moves[i], NULL, RH_FINDING_FACT, "complete", (struct rh_bytes){0},
+                  "was copied and is complete; comparing both sides again. 'rehome rollback' goes back, 'rehome "
+                  "finish' gives the way back up");
+}
+
+/* Servers that go to a destination keep it in memory, too: what is added to it is for cutover to tell them. */
+static enum rh_status refuse_switched(struct rh_engine *engine, struct rh_error *err)
+{
+    if (!any_switched(engine))
+        return RH_OK;
+    rh_fail(err, RH_E_REFUSED, "servers of this plan go to the destination already");
+    rh_error_hint(err, "'rehome cutover' carries over what the source got since, 'rehome rollback' takes them back, "
+                       "'rehome finish' ends the way back");
+    return RH_E_REFUSED;
 }
 
 /* Whether every move is complete, and begins where it is asked to begin now. */
@@ -438,10 +453,14 @@ enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)
         return status;
     status = routes_recover(engine, err);
     if (status == RH_OK)
+        status = refuse_switched(engine, err);
+    if (status == RH_OK)
         status = fences_close(engine, err);
     if (status != RH_OK)
         return command_end(engine, "run", status, err);
     const bool again = all_complete(engine);
+    if (again && (goes_on(engine) || !engine->args.overwrite_initialised))
+        say_complete(engine);
     if (again && goes_on(engine))
         status = carry_over(engine, err);
     else if (again && !engine->args.overwrite_initialised)
