@@ -342,6 +342,13 @@ static enum rh_status leave_no_trace(struct rh_engine *engine, size_t there, str
     return err->status;
 }
 
+/* Whether a move that was complete was cut off while it carried over what came since. */
+static bool was_complete(struct move_run *move)
+{
+    return (fact_is(move, "state", STATE_RUNNING) || fact_is(move, "state", STATE_FAILED)) &&
+           fact_is(move, "carries-over", "yes");
+}
+
 /* What a cutover needs to be there. */
 static enum rh_status may_cut_over(struct rh_engine *engine, struct rh_error *err)
 {
@@ -351,7 +358,7 @@ static enum rh_status may_cut_over(struct rh_engine *engine, struct rh_error *er
         return RH_E_REFUSED;
     }
     for (size_t i = 0; i < engine->move_count; i++)
-        if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE)) {
+        if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE) && !was_complete(&engine->moves[i])) {
             rh_fail(err, RH_E_REFUSED, "move '%s' isn't complete, so no server may go to its destination",
                     engine->moves[i].plan->name);
             rh_error_hint(err, "'rehome run' completes it");

@@ -289,6 +289,8 @@ static void add_switched(struct rh_journal *journal, const char *name, json_t *m
     json_object_set_new(move, "switched", json_boolean(there));
     if (state && strcmp(state, STATE_COMPLETE) == 0 && !there)
         json_object_set_new(move, "next", json_string("cutover, finish, or rollback"));
+    if (state && there && (strcmp(state, "interrupted") == 0 || strcmp(state, STATE_FAILED) == 0))
+        json_object_set_new(move, "next", json_string("cutover, or rollback"));
 }
 
 static enum rh_status report_build(

@@ -207,6 +207,10 @@ static enum rh_status resume(struct move_run *move, bool *ret_resumed, struct rh
     enum rh_status status = start_over ? RH_OK : step_done(move, "verify", &verified, err);
     if (status == RH_OK && !start_over && (!verified || fact_is(move, "recovered", "yes")))
         status = pass_resume(move, &start_over, err);
+    /* a whole destination is as it was before this pass or as after it, and both are more than what stood before the
+     * first one: a server may have gone on with it since */
+    if (status == RH_OK && start_over && move->carries_over && whole_of(&move->destination))
+        return look_at_sides(move, false, err);
     if (status == RH_OK && start_over) {
         status = go_back(move, err);
         return status == RH_OK ? look_at_sides(move, false, err) : status;
@@ -423,8 +427,24 @@ static bool goes_on(const struct rh_engine *engine)
     return keyrings || engine->fences.count > 0;
 }
 
+/* A pass over complete moves that adds what their destinations lack. */
+static enum rh_status add_what_is_new(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        status = fact_put(move, "carries-over", "yes", err);
+        side_close(&move->source);
+        side_close(&move->destination);
+    }
+    return status == RH_OK ? run_phases(engine, true, err) : status;
+}
+
 enum rh_status carry_over(struct rh_engine *engine, struct rh_error *err)
 {
+    /* an earlier one was cut off: there is no complete move to compare */
+    if (!all_complete(engine))
+        return add_what_is_new(engine, err);
     struct rh_error differs = {0};
     enum rh_status status = run_complete(engine, &differs);
     if (status != RH_E_MISMATCH || differs.side != RH_SIDE_SOURCE || engine->fences.broken) {
@@ -432,16 +452,10 @@ enum rh_status carry_over(struct rh_engine *engine, struct rh_error *err)
             *err = differs;
         return status;
     }
-    for (size_t i = 0; i < engine->move_count; i++) {
-        struct move_run *move = &engine->moves[i];
-        if ((status = fact_put(move, "carries-over", "yes", err)) != RH_OK)
-            return status;
-        check_say(move, NULL, RH_FINDING_WARNING, "carries-over", (struct rh_bytes){0},
+    for (size_t i = 0; i < engine->move_count; i++)
+        check_say(&engine->moves[i], NULL, RH_FINDING_WARNING, "carries-over", (struct rh_bytes){0},
                   "what was written to the source since the move was completed is carried over: %s", differs.text);
-        side_close(&move->source);
-        side_close(&move->destination);
-    }
-    return run_phases(engine, true, err);
+    return add_what_is_new(engine, err);
 }
 
 enum rh_status rh_engine_run(struct rh_engine *engine, struct rh_error *err)

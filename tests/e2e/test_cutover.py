@@ -134,6 +134,17 @@ class Plan:
     def report(self):
         return json.loads(self.do("report").stdout)
 
+    def guardians(self):
+        """Those of this plan's commands."""
+        return [pid for pid in guardians() if os.fsencode(self.path) in words_of(pid)]
+
+
+def words_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
 
 def traces(*paths):
     """What a switch puts beside keystores and configurations."""
@@ -195,7 +206,7 @@ def test_there_and_back(switching, tmp_path):
     assert not plan.new[0].exists()
     check_settled(plan)
     check_whole(server)
-    assert server.events() == 0 and not guardians()
+    assert server.events() == 0 and not plan.guardians()
 
 
 # --- dying ---
@@ -215,7 +226,7 @@ def test_killed_everywhere(switching, tmp_path, way):
             assert done.returncode == OK, done.stderr
         with Load(server):
             done = plan.do(way, RH_CRASH_AT=f"route:{at}")
-            wait_for(lambda: not guardians(), SOON)
+            wait_for(lambda: not plan.guardians(), SOON)
             check_settled(plan)
         reached.append(done.returncode)
         if done.returncode == OK:
@@ -231,6 +242,34 @@ def test_killed_everywhere(switching, tmp_path, way):
     check_settled(plan)
     check_whole(server)
     assert server.loaded() == plan.old[0] and server.events() == 0
+
+
+@pytest.mark.parametrize("went", [False, True], ids=["there", "there-again"])
+def test_killed_while_it_carries_over(switching, tmp_path, went):
+    """At durable writes of the journal, with keys that only one of both sides has."""
+    server, plan = switching, Plan(tmp_path, switching)
+    assert plan.do("run").returncode == OK
+    if went:
+        assert plan.do("cutover").returncode == OK
+        assert server.makes_keys()
+        assert plan.do("rollback", RH_CRASH_AT="route:2").returncode == KILLED  # what it made is at the source, too
+        check_settled(plan)
+        assert server.loaded() == plan.new[0]
+    for at in range(4, 200, 3 if SOAK else 11):
+        assert server.makes_keys()
+        done = plan.do("cutover", RH_CRASH_AT=f"journal:{at}")
+        check_settled(plan)
+        if done.returncode == OK:
+            break
+        assert done.returncode == KILLED, done.stderr
+    assert at > 12
+    done = plan.do("cutover")
+    assert done.returncode == OK, done.stderr
+    check_whole(server)
+    done = plan.do("rollback")
+    assert done.returncode == OK, done.stderr
+    check_settled(plan)
+    check_whole(server)
 
 
 class Stopped:
@@ -285,7 +324,7 @@ def ready(switching, tmp_path):
     assert done.returncode == OK, done.stderr
     check_settled(plan)
     assert switching.loaded() == switching.first and switching.events() == 0
-    wait_for(lambda: not guardians())
+    wait_for(lambda: not plan.guardians())
 
 
 @pytest.mark.parametrize("way", ["cutover", "rollback"])
@@ -393,7 +432,7 @@ def fleet(switching, other, tmp_path):
     for i, server in enumerate(plan.servers):
         check_settled(plan, i)
         assert server.loaded() == server.first and server.events() == 0
-    wait_for(lambda: not guardians())
+    wait_for(lambda: not plan.guardians())
 
 
 def test_fleet(fleet):
@@ -436,7 +475,7 @@ def test_one_of_the_fleet_dies(fleet, at):
     time.sleep(1)
     fleet.servers[1].restart()
     code = stopped.process.wait(60)
-    wait_for(lambda: not guardians(), 30)
+    wait_for(lambda: not fleet.guardians(), 30)
     for i in (0, 1):
         check_settled(fleet, i)
     there = [server.loaded() for server in fleet.servers]
@@ -612,7 +651,7 @@ def test_switches_at_random(switching, tmp_path):
                 said = one.communicate(timeout=60)[1]
                 if "guardian" in victims:
                     assert plan.do("recover").returncode == OK
-                wait_for(lambda: not guardians(), 30)
+                wait_for(lambda: not plan.guardians(), 30)
                 check_settled(plan)
                 if one.returncode == OK:
                     break
