@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of keyrings: rehome keyring-migrate beside mysql_migrate_keyring, in one run.
 
-  tests/bench/keyring.py [--quick] [--runs N] [--online N] [--json FILE]
+  tests/bench/keyring.py [--quick] [--runs N] [--online N] [--switches N] [--json FILE]
 
 Keyrings of 100, 1,000, 10,000 and 100,000 keys as a server has them (AES of 32 bytes, SECRET up to 1,000, ids of some 50
 bytes, owners), made by a generator. Both programs move one component's file to another one that isn't there yet; ours
@@ -11,7 +11,7 @@ keys, and those once. What both leave behind is compared: same keys. The contest
 median of the turns.
 
 Then a running MySQL's own keystore of 1,000 keys is moved online, many times: how long that server was paused, as the
-report has it.
+report has it; and it is switched to another keystore and back: for how long it made no keys.
 """
 import argparse
 import json
@@ -68,7 +68,7 @@ class Bench:
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="rh-keyring-", dir=args.work))
         self.tool = subprocess.run([ROOT / "tests/servers/mysql", "tool", "mysql_migrate_keyring"], capture_output=True,
                                    text=True, check=False)
-        self.results, self.goals, self.pauses = [], [], []
+        self.results, self.goals, self.pauses, self.switches = [], [], [], []
 
     def fresh(self, name):
         folder = self.work / name
@@ -144,11 +144,31 @@ class Bench:
                 report = json.loads(subprocess.run([self.rehome, "report", plan], check=True, capture_output=True).stdout)
                 self.pauses.append(report["moves"][0]["fences"][0]["pause_ms"])
                 assert len(read_keyring(place / "keys")) >= ONLINE_KEYS
+            self.switch(env, keystore)
         finally:
             subprocess.run([*script, "stop", folder], check=False)
         middle = statistics.median(self.pauses)
         self.goals.append({"what": f"pause of a server with {ONLINE_KEYS:,} keys, median", "goal": f"<= {GOAL_PAUSE} ms",
                            "value": middle, "met": middle <= GOAL_PAUSE, "text": f"{middle:.0f} ms"})
+
+    def switch(self, env, keystore):
+        """For how long the server makes no keys when it is switched, there and back, in milliseconds."""
+        place = self.fresh("switch")
+        account = (f'host = "127.0.0.1" port = {env["MYSQL_PORT"]} user = "{env["MYSQL_MOVER"]}" '
+                   f'password_file = "{env["MYSQL_PASSWORD_FILE"]}" tls {{ ca_file = "{env["MYSQL_CA"]}" }}')
+        plan = place / "switch.hcl"
+        plan.write_text(f'plan "switch" {{ state_dir = "{place}/state" }}\nmove "keys" {{\n  mode = "paused"\n'
+                        f'  source "component_keyring_file" {{ path = "{keystore}" }}\n'
+                        f'  destination "component_keyring_file" {{ path = "{place}/keys" }}\n'
+                        f'  fence "keyring_operations" {{ {account} }}\n}}\n'
+                        f'cutover {{ route "keyring_reload" {{ {account} }} }}\n', encoding="utf-8")
+        for turn in range(self.args.switches):
+            for command in (["run"], ["cutover"]) if turn % 2 == 0 else (["rollback"],):
+                subprocess.run([self.rehome, *command, "-q", "--log-level=error", plan], check=True, stderr=subprocess.DEVNULL)
+            report = json.loads(subprocess.run([self.rehome, "report", plan], check=True, capture_output=True).stdout)
+            self.switches.append(report["routes"][0]["pause_ms"])
+        if self.args.switches % 2:
+            subprocess.run([self.rehome, "rollback", "-q", "--log-level=error", plan], check=True, stderr=subprocess.DEVNULL)
 
     def judge(self):
         median = {r["keys"]: statistics.median(r["ours"]) for r in self.results}
@@ -166,11 +186,13 @@ class Bench:
             lines.append(f"{r['keys']:>8}{r['bytes'] / 1e6:>7.1f} MB{ours:>9.3f} s" +
                          (f"{theirs:>22.3f} s{theirs / ours:>9.1f}" if theirs else f"{'-':>24}{'-':>9}") +
                          f"{r['peak_kib'] / 1024:>7.1f} MiB")
-        if self.pauses:
+        for what, times in (("online moves", self.pauses), ("switches", self.switches)):
+            if not times:
+                continue
             told = ", ".join(f"{name} {value:.0f}" for name, value in (
-                ("least", min(self.pauses)), ("median", statistics.median(self.pauses)),
-                ("nine of ten within", sorted(self.pauses)[(len(self.pauses) * 9 + 9) // 10 - 1]), ("most", max(self.pauses))))
-            lines += ["", f"pause in ms, {len(self.pauses)} online moves of {ONLINE_KEYS:,} keys: {told}"]
+                ("least", min(times)), ("median", statistics.median(times)),
+                ("nine of ten within", sorted(times)[(len(times) * 9 + 9) // 10 - 1]), ("most", max(times))))
+            lines += ["", f"pause in ms, {len(times)} {what} of {ONLINE_KEYS:,} keys: {told}"]
         lines += ["", f"{'goal':52}{'wanted':>10}  measured"]
         for goal in self.goals:
             lines.append(f"{goal['what']:52}{goal['goal']:>10}  {goal['text']:12}{'met' if goal['met'] else 'NOT MET'}")
@@ -179,7 +201,7 @@ class Bench:
     def save(self, path):
         with open(path, "w", encoding="ascii") as out:
             json.dump({"cpus": os.cpu_count(), "quick": self.args.quick, "runs": self.args.runs, "results": self.results,
-                       "pauses_ms": self.pauses, "goals": self.goals}, out, indent=1)
+                       "pauses_ms": self.pauses, "switches_ms": self.switches, "goals": self.goals}, out, indent=1)
 
 
 def main():
@@ -187,12 +209,14 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one turn, and no more than 1,000 keys for the other one")
     parser.add_argument("--runs", type=int, help="turns (3)")
     parser.add_argument("--online", type=int, help="online moves for the pause (20)")
+    parser.add_argument("--switches", type=int, help="switches of a server, there and back in turn (20)")
     parser.add_argument("--build", default=str(ROOT / "build-bench"), help="build folder (build-bench)")
     parser.add_argument("--work", help="folder for keystores (the system's temporary folder)")
     parser.add_argument("--json", default=str(ROOT / "build-bench" / "keyring.json"), help="where figures go")
     args = parser.parse_args()
     args.runs = args.runs or (1 if args.quick else 3)
     args.online = (3 if args.quick else 20) if args.online is None else args.online
+    args.switches = (4 if args.quick else 20) if args.switches is None else args.switches
     args.build = os.path.abspath(args.build)
     make_build(args.build)
     bench = Bench(args)
