@@ -30,7 +30,8 @@ static void tls_hint(const struct rh_mysql_server *server, struct rh_error *err,
                       "server a certificate with this name",
                       RH_SHOW(rh_bytes_text(server->host)));
     else if (strstr(message, "self-signed") || strstr(message, "self signed") || strstr(message, "issuer"))
-        rh_error_hint(err, "the server's certificate isn't signed by a CA we trust: give its CA with %s", ca);
+        rh_error_hint(err, "the server's certificate isn't signed by a CA we trust: give its CA with %s%s", ca,
+                      server->vault_config ? "" : " (keyring-migrate: --ssl-ca)");
     else if (strstr(message, "alert") || strstr(message, "handshake"))
         rh_error_hint(err, "the server refused the TLS handshake: see its error log, and cert_file and key_file here");
     else

@@ -129,9 +129,13 @@ static void hint(const struct rh_mysql_server *server, struct rh_error *err, uns
             rh_error_hint(err,
                           "check username and password; an account that REQUIREs SSL is refused without TLS: give %s",
                           server->vault_config ? "tls_ca_file" : "tls { ca_file = ... }");
+        else if (server->socket)
+            rh_error_hint(err,
+                          "check username and password; an account that REQUIREs SSL isn't let in by the socket: give "
+                          "the server's host and port");
         else if (!server->files.cert)
             rh_error_hint(err, "check username and password; if the account REQUIREs X509, give tls { cert_file = ... "
-                               "key_file = ... }");
+                               "key_file = ... } (keyring-migrate: --ssl-cert, --ssl-key)");
         else
             rh_error_hint(err, "check username, password and that the server's CA signed the client's certificate");
         break;
