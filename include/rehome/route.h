@@ -52,6 +52,7 @@ struct rh_route_driver {
     const char *name;
     const char *summary; /* one line for help and man page */
     const struct rh_option *options;
+    const char *store; /* the one kind of store between which it switches, by its driver's name */
     /* No connection is needed; reads secrets and certificates. */
     enum rh_status (*new)(struct rh_ctx *ctx, const struct rh_options *options, struct rh_route **ret_route);
     void (*free)(struct rh_route *route);                                  /* closes the connection; NULL is fine */

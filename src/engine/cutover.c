@@ -273,6 +273,8 @@ static enum rh_status switch_all(struct rh_engine *engine, enum way way, size_t 
     enum rh_status status = fences_look(engine, err);
     if (status == RH_OK)
         status = routes_look(engine, way, err);
+    if (status == RH_OK && way == WAY_THERE)
+        routes_say_left_out(engine);
     if (status == RH_OK && way == WAY_BACK)
         status = back_make(&cutover, err);
     for (int i = 0; status == RH_OK && (i == 0 || again) && i < ATTEMPTS; i++) {

@@ -189,6 +189,21 @@ static enum rh_status find_fence(struct rh_engine *engine, struct route_run *run
     return RH_E_REFUSED;
 }
 
+/* What the server is to go to has to be of its kind. */
+static enum rh_status check_kind(const struct route_run *run, struct rh_error *err)
+{
+    const struct rh_move *plan = move_of(run)->plan;
+    const char *store = run->block->driver->store;
+    if (strcmp(plan->source.driver->name, store) == 0 && strcmp(plan->destination.driver->name, store) == 0)
+        return RH_OK;
+    rh_fail(err, RH_E_REFUSED,
+            "%s: the route %s switches a server from one %s to another, and move '%s' goes from %s to %s",
+            run->block->place, run->block->driver->name, store, plan->name, plan->source.driver->name,
+            plan->destination.driver->name);
+    rh_error_hint(err, "change that server's configuration and restart it, with the lines that 'rehome run' prints");
+    return RH_E_REFUSED;
+}
+
 /* Sides that are found by what is switched would be other ones afterwards. */
 static enum rh_status check_sides_named(const struct move_run *move, struct rh_error *err)
 {
@@ -211,6 +226,8 @@ static enum rh_status route_look(struct rh_engine *engine, struct route_run *run
         status = run->block->driver->facts(&ctx, run->route, &run->facts);
     if (status == RH_OK)
         status = find_fence(engine, run, err);
+    if (status == RH_OK)
+        status = check_kind(run, err);
     if (status == RH_OK)
         status = find_ends(run, err);
     if (status == RH_OK)
@@ -248,6 +265,20 @@ static void say_facts(const struct route_run *run)
             facts->address, facts->no_timer);
 }
 
+void routes_say_left_out(struct rh_engine *engine)
+{
+    for (size_t i = 0; engine->routes.count && i < engine->fences.count; i++) {
+        const struct fence_run *fence = &engine->fences.runs[i];
+        bool routed = false;
+        for (size_t j = 0; j < engine->routes.count; j++)
+            routed = routed || engine->routes.runs[j].fence == fence;
+        if (!routed)
+            check_say(fence->move, NULL, RH_FINDING_WARNING, "no-route", (struct rh_bytes){0},
+                      "%s has no route in the cutover block: it is held back, and goes on with the source",
+                      fence->facts.address);
+    }
+}
+
 enum rh_status routes_check(struct rh_engine *engine, struct rh_error *err)
 {
     for (size_t i = 0; i < engine->routes.count; i++) {
@@ -265,6 +296,7 @@ enum rh_status routes_check(struct rh_engine *engine, struct rh_error *err)
         else
             check_problem(move, &move->destination, status, "route", (struct rh_bytes){0}, why.hint, "%s", why.text);
     }
+    routes_say_left_out(engine);
     return RH_OK;
 }
 

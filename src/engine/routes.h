@@ -48,6 +48,8 @@ void routes_stop(struct rh_engine *engine);
 /* Connects to all servers, finds each one's fence, looks whether it could be switched; changes nothing. Fences have
  * been looked at. */
 enum rh_status routes_look(struct rh_engine *engine, enum way way, struct rh_error *err) RH_MUST_USE;
+/* Warns of servers that are held back and not switched. */
+void routes_say_left_out(struct rh_engine *engine);
 /* The same with problems by check_problem. */
 enum rh_status routes_check(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* Everything that may fail and shows nowhere yet; the guardian knows from here on. */

@@ -372,7 +372,10 @@ static void say_complete(struct rh_engine *engine)
 /* Servers that go to a destination keep it in memory, too: what is added to it is for cutover to tell them. */
 static enum rh_status refuse_switched(struct rh_engine *engine, struct rh_error *err)
 {
-    if (!any_switched(engine))
+    bool there = false;
+    for (size_t i = 0; i < engine->move_count; i++)
+        there = there || (switched(&engine->moves[i]) && !fact_is(&engine->moves[i], "state", STATE_FINISHED));
+    if (!there)
         return RH_OK;
     rh_fail(err, RH_E_REFUSED, "servers of this plan go to the destination already");
     rh_error_hint(err, "'rehome cutover' carries over what the source got since, 'rehome rollback' takes them back, "

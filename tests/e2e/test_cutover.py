@@ -152,6 +152,13 @@ def traces(*paths):
             if found.name.startswith(path.name) and (found.name.endswith(".backup") or ".rehome" in found.name)]
 
 
+def server_first(server):
+    """Back at the keystore that it began with, by hand."""
+    server.first.write_bytes(server.keystore.read_bytes())
+    server.point(server.first)
+    server.sql("ALTER INSTANCE RELOAD KEYRING")
+
+
 def check_settled(plan, i=0):
     """The server makes keys, its configuration says what it has loaded, and nothing of a switch stands."""
     server = plan.servers[i]
@@ -555,6 +562,55 @@ def test_keystore_by_configuration(switching, tmp_path):
     assert "every server goes to its source" in done.stderr
     check_settled(plan)
     assert plan.do("rollback").returncode == OK
+
+
+def test_stores_of_another_kind(switching, tmp_path):
+    plan = Plan(tmp_path, switching)
+    text = plan.path.read_text(encoding="utf-8")
+    plan.path.write_text(text.replace('destination "component_keyring_file"', 'destination "keyring_file"'), encoding="utf-8")
+    done = plan.do("check")
+    assert done.returncode == REFUSED and "switches a server from one component_keyring_file to another" in done.stdout + done.stderr
+
+
+def test_server_without_a_route(switching, other, tmp_path):
+    """It is paused with the others, and stays where it is: said, and not an error."""
+    plan = Plan(tmp_path, switching, other)
+    text = plan.path.read_text(encoding="utf-8")
+    plan.path.write_text(text.replace(f'  route "keyring_reload" {{ {other.account("timed")} }}\n', ""), encoding="utf-8")
+    assert plan.do("run").returncode == OK
+    done = plan.do("cutover")
+    assert done.returncode == OK and "has no route in the cutover block" in done.stderr, done.stderr
+    assert [switching.loaded(), other.loaded()] == [plan.new[0], plan.old[1]]
+    done = plan.do("rollback")
+    assert done.returncode == OK, done.stderr
+    for i in (0, 1):
+        check_settled(plan, i)
+    assert [switching.loaded(), other.loaded()] == plan.old
+
+
+def test_finish(switching, tmp_path):
+    """After the way back is ended the servers stay; a switch that was cut off is settled first."""
+    plan = Plan(tmp_path, switching)
+    assert plan.do("run").returncode == OK
+    assert plan.do("cutover").returncode == OK
+    done = plan.do("run")
+    assert done.returncode == REFUSED and "go to the destination already" in done.stderr
+    assert plan.do("finish").returncode == OK
+    done = plan.do("rollback")
+    assert done.returncode == REFUSED and switching.loaded() == plan.new[0]
+    check_settled(plan)
+    (tmp_path / "back").mkdir()
+    back = Plan(tmp_path / "back", switching)
+    back.new[0].write_bytes(plan.old[0].read_bytes())
+    done = back.do("run")
+    assert done.returncode != OK
+    text = back.path.read_text(encoding="utf-8")
+    back.path.write_text(text.replace('mode = "paused"', 'mode = "paused"\n  on_conflict = "keep-equal"'), encoding="utf-8")
+    for command in ("run", "cutover", "finish"):
+        done = back.do(command)
+        assert done.returncode == OK, done.stderr
+    check_settled(back)
+    server_first(switching)
 
 
 def test_other_keystore_loaded(switching, tmp_path):

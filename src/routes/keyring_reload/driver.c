@@ -111,6 +111,7 @@ const struct rh_route_driver rh_route_keyring_reload = {
     .name = "keyring_reload",
     .summary = "a MySQL server with component_keyring_file goes to another keystore, without a restart",
     .options = options,
+    .store = KR_COMPONENT,
     .new = kr_new,
     .free = kr_free,
     .connect = kr_connect,
