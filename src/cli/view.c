@@ -268,8 +268,8 @@ static void summary_move(FILE *out, const json_t *move)
     const json_t *counts = json_object_get(move, "counts");
     fputs("move '", out);
     rh_put_clean(out, text_of(move, "name"));
-    fprintf(out, "': %s records (%s)", rh_words_count(count_of(counts, "records")).text,
-            rh_words_bytes(count_of(counts, "bytes")).text);
+    fprintf(out, "': %s record%s (%s)", rh_words_count(count_of(counts, "records")).text,
+            count_of(counts, "records") == 1 ? "" : "s", rh_words_bytes(count_of(counts, "bytes")).text);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (count_of(counts, names[i]))
             fprintf(out, ", %s %s", rh_words_count(count_of(counts, names[i])).text, names[i]);

@@ -360,7 +360,13 @@ static enum rh_status may_cut_over(struct rh_engine *engine, struct rh_error *er
         return RH_E_REFUSED;
     }
     for (size_t i = 0; i < engine->move_count; i++)
-        if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE) && !was_complete(&engine->moves[i])) {
+        if (fact_is(&engine->moves[i], "state", STATE_FINISHED)) {
+            rh_fail(err, RH_E_REFUSED,
+                    "move '%s' is finished, so no server may go to its destination: there is no way back",
+                    engine->moves[i].plan->name);
+            rh_error_hint(err, "move with on_conflict = \"keep-equal\" under a plan of another name, then cut over");
+            return RH_E_REFUSED;
+        } else if (!fact_is(&engine->moves[i], "state", STATE_COMPLETE) && !was_complete(&engine->moves[i])) {
             rh_fail(err, RH_E_REFUSED, "move '%s' isn't complete, so no server may go to its destination",
                     engine->moves[i].plan->name);
             rh_error_hint(err, "'rehome run' completes it");

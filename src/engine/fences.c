@@ -389,6 +389,27 @@ void fences_say_loaded(struct move_run *move)
     }
 }
 
+enum rh_status fences_refuse_loaded(struct move_run *move, struct rh_error *err)
+{
+    const struct fences *fences = &move->engine->fences;
+    rh_auto_buf struct rh_buf saved = RH_BUF_INIT;
+    if (fact_get(move, "whole.saved", &saved, NULL) == RH_OK && saved.size)
+        return RH_OK; /* a keystore stays there */
+    for (size_t i = 0; i < fences->count; i++) {
+        const struct fence_run *run = &fences->runs[i];
+        const char *loaded = run->facts.loaded;
+        if (run->move != move || !loaded[0] || !same_file(loaded, move->destination.facts.address))
+            continue;
+        rh_fail(err, RH_E_REFUSED, "the server '%s' has the destination loaded, so it can't be taken away: '%s'",
+                run->facts.address, RH_SHOW(rh_bytes_text(loaded)));
+        rh_error_hint(err, "a move the other way round (on_conflict = \"keep-equal\") brings its keys back; send the "
+                           "server to another keystore first");
+        err->side = RH_SIDE_DESTINATION;
+        return RH_E_REFUSED;
+    }
+    return RH_OK;
+}
+
 /* --- settling --- */
 
 /* What the source holds now, as a stamp; half a file is a stamp of its own. */

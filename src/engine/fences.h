@@ -72,6 +72,8 @@ void fences_say_forgotten(struct rh_engine *engine);
 enum rh_status fences_recover(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* Says it when a server has a keystore loaded that is neither side of its move: perhaps the wrong server was named. */
 void fences_say_loaded(struct move_run *move);
+/* Refuses to take a keystore away that wasn't there before the move and that a server has loaded by now. */
+enum rh_status fences_refuse_loaded(struct move_run *move, struct rh_error *err) RH_MUST_USE;
 /* Waits until the move's source stands still: a write that was let in before the closing may be under way. */
 enum rh_status fences_settle(struct move_run *move, struct rh_error *err) RH_MUST_USE;
 

@@ -280,14 +280,16 @@ static json_t *exit_json(struct rh_journal *journal)
 }
 
 /* Whether the servers of a move that can be switched are at its destination, and what comes next then. */
-static void add_switched(struct rh_journal *journal, const char *name, json_t *move)
+static void add_switched(struct rh_journal *journal, const struct rh_plan *plan, const char *name, json_t *move)
 {
     rh_auto_buf struct rh_buf word = RH_BUF_INIT;
     const bool there =
         rh_journal_get(journal, name, "switched", &word, NULL) == RH_OK && strcmp(rh_buf_cstr(&word), "yes") == 0;
     const char *state = json_string_value(json_object_get(move, "state"));
     json_object_set_new(move, "switched", json_boolean(there));
-    if (state && strcmp(state, STATE_COMPLETE) == 0 && !there)
+    if (state && strcmp(state, STATE_COMPLETE) == 0 && routes_to_settle(journal, plan))
+        json_object_set_new(move, "next", json_string("cutover, rollback, or recover"));
+    else if (state && strcmp(state, STATE_COMPLETE) == 0 && !there)
         json_object_set_new(move, "next", json_string("cutover, finish, or rollback"));
     if (state && there && (strcmp(state, "interrupted") == 0 || strcmp(state, STATE_FAILED) == 0))
         json_object_set_new(move, "next", json_string("cutover, or rollback"));
@@ -302,7 +304,7 @@ static enum rh_status report_build(
         json_t *move = NULL;
         status = move_json(journal, &plan->moves[i], live, &move, err);
         if (status == RH_OK && plan->route_count)
-            add_switched(journal, plan->moves[i].name, move);
+            add_switched(journal, plan, plan->moves[i].name, move);
         if (status == RH_OK)
             json_array_append_new(moves, move);
     }

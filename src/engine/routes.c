@@ -101,11 +101,26 @@ put_done(struct rh_engine *engine, const struct route_run *run, const char *to, 
     return status;
 }
 
+/* Whether a switch of this route was cut off. */
+static bool to_settle(struct rh_journal *journal, size_t number)
+{
+    rh_auto_buf struct rh_buf state = RH_BUF_INIT;
+    return rh_journal_get(journal, "", route_fact(number, "state").name, &state, NULL) == RH_OK;
+}
+
+bool routes_to_settle(struct rh_journal *journal, const struct rh_plan *plan)
+{
+    for (size_t i = 0; i < plan->route_count; i++)
+        if (to_settle(journal, i))
+            return true;
+    return false;
+}
+
 json_t *routes_report(struct rh_journal *journal, const struct rh_plan *plan)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < plan->route_count; i++) {
-        rh_auto_buf struct rh_buf text = RH_BUF_INIT, state = RH_BUF_INIT;
+        rh_auto_buf struct rh_buf text = RH_BUF_INIT;
         json_t *route = rh_journal_get(journal, "", route_fact(i, "done").name, &text, NULL) == RH_OK
                             ? json_loads(rh_buf_cstr(&text), 0, NULL)
                             : json_pack("{s:s}", "route", plan->routes[i].driver->name);
@@ -114,9 +129,7 @@ json_t *routes_report(struct rh_journal *journal, const struct rh_plan *plan)
                             json_is_integer(pause_us) ? json_integer((json_integer_value(pause_us) + 500) / 1000)
                                                       : json_null());
         json_object_del(route, "pause_us");
-        json_object_set_new(
-            route, "to_settle",
-            json_boolean(rh_journal_get(journal, "", route_fact(i, "state").name, &state, NULL) == RH_OK));
+        json_object_set_new(route, "to_settle", json_boolean(to_settle(journal, i)));
         json_array_append_new(array, route);
     }
     return array;

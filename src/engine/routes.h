@@ -66,6 +66,8 @@ enum rh_status routes_undo(struct rh_engine *engine, size_t *ret_new, struct rh_
 /* Puts right what an earlier process left, and says so. */
 enum rh_status routes_recover(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 enum rh_status routes_probe(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
+/* Whether a switch was cut off and not put right yet, as far as the journal knows. */
+bool routes_to_settle(struct rh_journal *journal, const struct rh_plan *plan);
 /* The report's part: one object a route. The caller's to free. */
 json_t *routes_report(struct rh_journal *journal, const struct rh_plan *plan);
 

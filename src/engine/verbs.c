@@ -260,6 +260,8 @@ static enum rh_status rollback_move(struct move_run *move, struct rh_error *err)
     if (status == RH_OK)
         status = refuse_owner(&move->destination, err);
     if (status == RH_OK)
+        status = fences_refuse_loaded(move, err);
+    if (status == RH_OK)
         status = go_back(move, err);
     if (status != RH_OK)
         return status;
@@ -429,6 +431,12 @@ static enum rh_status finish_move(struct move_run *move, struct rh_error *err)
 enum rh_status rh_engine_finish(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = journal_must(engine, err);
+    if (status == RH_OK && routes_to_settle(engine->journal, engine->plan)) {
+        rh_fail(err, RH_E_REFUSED, "a cutover was cut off, its way back is still needed");
+        rh_error_hint(err,
+                      "'rehome cutover' completes it, 'rehome rollback' goes back, 'rehome recover' puts it right");
+        return RH_E_REFUSED;
+    }
     if (status == RH_OK)
         status = command_begin(engine, "finish", err);
     if (status != RH_OK)
