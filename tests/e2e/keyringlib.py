@@ -18,6 +18,7 @@ import json
 import pathlib
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -168,6 +169,15 @@ class KeyringServer(Server):
     def rotate_binlog(self, times=1):
         for _ in range(times):
             self.sql("ALTER INSTANCE ROTATE BINLOG MASTER KEY")
+
+
+def wait_written(server):
+    """Until the server has written the first page of every tablespace: a proof by its files sees nothing before."""
+    server.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0, GLOBAL innodb_max_dirty_pages_pct = 0")
+    deadline = time.monotonic() + 60
+    while any(not any(file.open("rb").read(4096)) for file in pathlib.Path(server.datadir).rglob("*.ibd")):
+        assert time.monotonic() < deadline, "the server doesn't write its tablespaces"
+        time.sleep(0.05)
 
 
 def quoted(name):

@@ -2,14 +2,13 @@
 """Keyrings of a real server, moved by rehome from keystore to keystore: the server restarted on the result reads every row
 and every key. Offline and online; what the report says is left to do, and what is carried over until it is done."""
 import json
-import pathlib
 import threading
 import time
 
 import pytest
 
 from keyringlib import (  # noqa: F401 (keyring_server is a fixture)
-    Client, keyring_server, migrate_by_mysql, read_component, read_plugin, write_component,
+    Client, keyring_server, migrate_by_mysql, read_component, read_plugin, wait_written, write_component,
 )
 from test_report import Page
 from vaultlib import KILLED, MISMATCH, OK
@@ -64,15 +63,6 @@ def busy(keyring_server):
         one.generate_key(f"{kind} made by the server", kind, size)
     wait_written(one)
     return one
-
-
-def wait_written(server):
-    """Until the server has written the first page of every tablespace: a proof by its files sees nothing before."""
-    server.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0, GLOBAL innodb_max_dirty_pages_pct = 0")
-    deadline = time.monotonic() + 60
-    while any(not any(file.open("rb").read(4096)) for file in pathlib.Path(server.datadir).rglob("*.ibd")):
-        assert time.monotonic() < deadline, "the server doesn't write its tablespaces"
-        time.sleep(0.05)
 
 
 def route_of(way, folder):
