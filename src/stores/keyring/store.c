@@ -142,14 +142,20 @@ enum rh_status keyring_facts(struct rh_ctx *ctx, struct rh_session *base, struct
         .by_configuration = store->by_configuration,
         .owner_blind = "a server that has this keystore loaded can't be seen from its file",
     };
-    enum rh_status status = keyring_view_get(store, false, &view, ctx->err);
-    if (status != RH_OK)
+    struct rh_error why = {0};
+    enum rh_status status = keyring_view_get(store, false, &view, &why);
+    /* one that a server writes all the while is there; what it holds is for who reads it */
+    if (status != RH_OK && status != RH_E_LOCKED) {
+        if (ctx->err)
+            *ctx->err = why;
         return status;
+    }
     snprintf(facts.product, sizeof facts.product, "%s", store->format->product);
-    if (view->shape.version)
+    facts.exists = view && view->speaks == KEYRING_NOBODY ? RH_NO : RH_YES;
+    if (view && view->shape.version)
         snprintf(facts.version, sizeof facts.version, "%d.0", view->shape.version);
-    facts.exists = view->speaks == KEYRING_NOBODY ? RH_NO : RH_YES;
-    tell_leftover(store, view, &facts);
+    if (view)
+        tell_leftover(store, view, &facts);
     keyring_view_drop(view);
     if (fstat(place->folder, &folder) != 0)
         return rh_fail_errno(ctx->err, errno, "looking at the folder of '%s'", KEYRING_SHOW_PATH(store));
