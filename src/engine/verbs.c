@@ -441,7 +441,6 @@ enum rh_status rh_engine_finish(struct rh_engine *engine, struct rh_error *err)
         status = command_begin(engine, "finish", err);
     if (status != RH_OK)
         return status;
-    status = routes_recover(engine, err); /* nobody knows where a server goes that was being switched */
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = finish_move(&engine->moves[i], err);
     status = command_end(engine, "finish", status, err);
