@@ -590,8 +590,8 @@ def make_build(build):
     if not os.path.exists(f"{build}/build.ninja"):
         subprocess.run(["meson", "setup", build, "-Dbuildtype=release"], cwd=ROOT, check=True,
                        stdout=subprocess.DEVNULL)
-    subprocess.run(["ninja", "-C", build, "src/cli/rehome", "tests/tools/keycopy", "tests/tools/vault-tree"], check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", build, "src/cli/rehome", "src/cli/rehome-keyring-host", "tests/tools/keycopy",
+                    "tests/tools/vault-tree"], check=True, stdout=subprocess.DEVNULL)
 
 
 def words(allowed):

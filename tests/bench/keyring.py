@@ -7,7 +7,7 @@
 Keyrings of 100, 1,000, 10,000 and 100,000 keys as a server has them (AES of 32 bytes, SECRET up to 1,000, ids of some 50
 bytes, owners), made by a generator. Both programs move one component's file to another one that isn't there yet; ours
 verifies and keeps a journal. mysql_migrate_keyring writes the whole file for each key, so it gets no more than 10,000
-keys, and those once. What both leave behind is compared: same keys. The contestants take turns; what is printed is the
+keys, and those once; beside it rehome moves the same keys to the same component by its library. What all leave behind is compared: same keys. The contestants take turns; what is printed is the
 median of the turns.
 
 Then a running MySQL's own keystore of 1,000 keys is moved online, many times: how long that server was paused, as the
@@ -85,12 +85,12 @@ class Bench:
                                f"--destination-path={folder}/keys", "--log-level=warn"])
         return seconds, peak, folder / "keys"
 
-    def theirs(self, source):
-        """mysql_migrate_keyring wants two components of different names: the second is a copy with a letter changed."""
-        folder = self.fresh("theirs")
+    def components(self, source, folder):
+        """Two components of different names, the second a copy of the shipped one with a letter changed, and their configurations;
+        options that name them."""
         program = self.tool.stdout.split("\n")[:-1]
         shipped = (pathlib.Path(program[-1]).parents[1] / "lib/mysql/plugin/component_keyring_file.so").read_bytes()
-        words = [*program, "--no-defaults", f"--component-dir={folder}"]
+        words = [f"--component-dir={folder}"]
         for side, name, path in (("source", "component_keyring_file", source),
                                  ("destination", "componenu_keyring_file", folder / "keys")):
             (folder / f"{name}.so").write_bytes(shipped.replace(b"component_keyrin", name[:16].encode()))
@@ -98,14 +98,27 @@ class Bench:
             (folder / side).mkdir()
             (folder / side / f"{name}.cnf").write_text(json.dumps({"path": str(path), "read_only": False}))
             words += [f"--{side}-keyring={name}", f"--{side}-keyring-configuration-dir={folder / side}"]
-        return timed(words)[0], folder / "keys"
+        return program, words
+
+    def theirs(self, source):
+        folder = self.fresh("theirs")
+        program, words = self.components(source, folder)
+        return timed([*program, "--no-defaults", *words])[0], folder / "keys"
+
+    def by_library(self, source):
+        """Ours to the same component by its library, which writes its whole file for each key, too."""
+        folder = self.fresh("by-library")
+        program, words = self.components(source, folder)
+        seconds, _ = timed([self.rehome, "keyring-migrate", "-q", "--no-defaults", "--run-as=root", f"--state-dir={folder}/state",
+                            "--log-level=warn", f"--component-loader={program[0]}", f"--component-library-path={program[2]}", *words])
+        return seconds, folder / "keys"
 
     def case(self, count):
         source = self.work / f"source-{count}"
         write_keyring(source, count)
         before, keys = source.read_bytes(), read_keyring(source)
         theirs_too = count <= THEIRS_MOST and self.tool.returncode == 0 and not (self.args.quick and count > 1000)
-        result = {"keys": count, "bytes": len(before), "ours": [], "theirs": [], "peak_kib": 0}
+        result = {"keys": count, "bytes": len(before), "ours": [], "theirs": [], "by_library": [], "peak_kib": 0}
         for turn in range(self.args.runs):
             seconds, peak, made = self.ours(source)
             result["ours"].append(seconds)
@@ -115,6 +128,9 @@ class Bench:
                 seconds, made = self.theirs(source)
                 result["theirs"].append(seconds)
                 assert read_keyring(made) == keys, "their destination holds other keys"
+                seconds, made = self.by_library(source)
+                result["by_library"].append(seconds)
+                assert read_keyring(made) == keys, "our destination by a library holds other keys"
         assert source.read_bytes() == before, "the source was changed"
         source.unlink()
         say(f"  {count} keys: ours {statistics.median(result['ours']):.3f} s" +
@@ -180,12 +196,15 @@ class Bench:
                            "value": growth, "met": growth <= GOAL_GROWTH, "text": f"{growth:.1f}"})
 
     def table(self):
-        lines = ["", f"{'keys':>8}{'file':>10}{'ours':>11}{'mysql_migrate_keyring':>24}{'ratio':>9}{'peak':>11}"]
+        lines = ["", f"{'keys':>8}{'file':>10}{'ours':>11}{'mysql_migrate_keyring':>24}{'ratio':>9}{'peak':>11}" +
+                 f"{'by library':>14}{'ratio':>8}"]
         for r in self.results:
             ours, theirs = statistics.median(r["ours"]), statistics.median(r["theirs"]) if r["theirs"] else None
             lines.append(f"{r['keys']:>8}{r['bytes'] / 1e6:>7.1f} MB{ours:>9.3f} s" +
                          (f"{theirs:>22.3f} s{theirs / ours:>9.1f}" if theirs else f"{'-':>24}{'-':>9}") +
-                         f"{r['peak_kib'] / 1024:>7.1f} MiB")
+                         f"{r['peak_kib'] / 1024:>7.1f} MiB" +
+                         (f"{statistics.median(r['by_library']):>12.3f} s{theirs / statistics.median(r['by_library']):>8.1f}"
+                          if r["by_library"] else ""))
         for what, times in (("online moves", self.pauses), ("switches", self.switches)):
             if not times:
                 continue

@@ -320,6 +320,28 @@ static void test_faults_reading(void **state)
         fault_reading(faults[i].name, faults[i].status, faults[i].words);
 }
 
+/* A file that our own reader knows is read by both. */
+static void test_other_keys_than_ours(void **state)
+{
+    static const char keystore[] = "{\"version\":\"1.0\",\"elements\":[{\"user\":\"\",\"data_id\":\"k\","
+                                   "\"data_type\":\"AES\",\"data\":\"00\",\"extension\":[]}]}";
+    struct rh_options *options = NULL;
+    struct rh_store *store = NULL;
+    struct rh_ctx ctx = {.err = &err};
+    rh_auto_buf struct rh_buf found = RH_BUF_INIT;
+    (void)state;
+    put_component("keyring_file", keystore);
+    assert_ok(open_store("keyring_file", RH_SIDE_SOURCE, &options, &store), &err);
+    assert_int_equal(read_store(&ctx, store, &found), RH_E_MISMATCH);
+    assert_non_null(strstr(err.text, "find different keys"));
+    write_file("keys", rh_bytes_text("{\"version\":\"1.0\",\"elements\":[]}"));
+    assert_ok(read_store(&ctx, store, &found), &err);
+    write_file("keys", rh_bytes_text("{\"version\":\"1.0\",\"elements\":[}"));
+    assert_int_equal(read_store(&ctx, store, &found), RH_E_CORRUPT);
+    store->driver->close(store);
+    rh_options_free(options);
+}
+
 /* A fault that shows when keys are stored. */
 static void fault_writing(const char *name, enum rh_status expected, const char *words)
 {
@@ -595,9 +617,10 @@ int main(int argc, char **argv)
     twin = argv[2];
     const struct CMUnitTest tests[] = {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
-        CASE(test_reads),          CASE(test_writes),       CASE(test_facts_of_nothing), CASE(test_faults_reading),
-        CASE(test_faults_writing), CASE(test_no_component), CASE(test_environment),      CASE(test_cancel),
-        CASE(test_fits),           CASE(test_elsewhere),    CASE(test_faults_elsewhere),
+        CASE(test_reads),          CASE(test_writes),           CASE(test_facts_of_nothing),
+        CASE(test_faults_reading), CASE(test_faults_writing),   CASE(test_no_component),
+        CASE(test_environment),    CASE(test_cancel),           CASE(test_fits),
+        CASE(test_elsewhere),      CASE(test_faults_elsewhere), CASE(test_other_keys_than_ours),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
