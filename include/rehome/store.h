@@ -154,6 +154,9 @@ struct rh_read_ops {
 };
 
 struct rh_write_ops {
+    /* A replace is a removal and a creation: what is killed between the two leaves the key absent. Going back then puts
+     * a former value back where nothing is, too. */
+    bool torn_replace;
     /* Whether this key (and a value of that size) can be held exactly. RH_OK, or RH_E_LIMIT with the reason in words
      * (the engine adds the key's name). Where holding it depends on another key being absent, that one is appended to
      * ret_rival (cleared before; else stays empty). No I/O. */

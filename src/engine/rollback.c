@@ -57,6 +57,22 @@ static struct rh_hash image_hash(const struct replay *replay, const char *datase
     return rh_digest_record(&replay->move->digest, dataset, &image);
 }
 
+/* Notes that an entry's image, or nothing, is to stand there again. `absent`: nothing may be there now. */
+static enum rh_status put_back(struct replay *replay, const struct rh_undo_entry *entry, bool absent)
+{
+    struct rh_record *record = rh_batch_add(entry->absent ? &replay->gone : &replay->back);
+    if (!record)
+        return rh_fail_memory(replay->err);
+    *record = (struct rh_record){.key = entry->key,
+                                 .fields = entry->fields,
+                                 .field_count = entry->field_count,
+                                 .expect = entry->hash,
+                                 .expect_absent = absent};
+    for (uint32_t i = 0; i < entry->field_count; i++)
+        record->value_bytes += entry->fields[i].value.size;
+    return RH_OK;
+}
+
 /* Decides for one entry; `held` is NULL when the key isn't there. */
 static enum rh_status replay_entry(struct replay *replay,
                                    const struct rh_undo_block *block,
@@ -68,20 +84,15 @@ static enum rh_status replay_entry(struct replay *replay,
         return doubt_add(&replay->disowned, name, (struct rh_hash){0}, replay->err);
     if (take_disowned(&replay->disowned, name))
         return RH_OK;
-    if (!held)
+    if (!held && (entry->absent || !replay->move->destination.store->driver->write->torn_replace))
         return entry->absent ? RH_OK : leave(replay, entry->key);
+    if (!held)
+        return put_back(replay, entry, true);
     if (!entry->absent && rh_hash_equal(held->hash, image_hash(replay, block->dataset, entry)))
         return RH_OK;
     if (!rh_hash_equal(held->hash, entry->hash))
         return leave(replay, entry->key);
-    struct rh_record *record = rh_batch_add(entry->absent ? &replay->gone : &replay->back);
-    if (!record)
-        return rh_fail_memory(replay->err);
-    *record = (struct rh_record){
-        .key = entry->key, .fields = entry->fields, .field_count = entry->field_count, .expect = entry->hash};
-    for (uint32_t i = 0; i < entry->field_count; i++)
-        record->value_bytes += entry->fields[i].value.size;
-    return RH_OK;
+    return put_back(replay, entry, false);
 }
 
 /* Writes one kind of change and counts it; a key that changed under our hands is left and named. */

@@ -267,13 +267,27 @@ def test_key_by_key_into_a_component_and_back(home):
     assert back.read() == {**had, **keys}
     move.must(OK, "rollback")
     assert destination.read() == had
-    # another key of that name isn't replaced: it couldn't be in one step
-    name = next(iter(keys))
-    destination.write({name: (b"AES", b"another")})
-    over = Move(home / "o", source, destination, on_conflict="overwrite")
-    assert over.do() == REFUSED and "can't be replaced in one step" in over.said, over.said
-    over.must(OK, "rollback")
-    assert destination.read() == {name: (b"AES", b"another")}
+
+
+def test_a_key_is_replaced_in_two_steps(home):
+    """Killed between them, the former key is in the undo log: to go on and to go back both know it."""
+    keys = make_keys(12)
+    had = {name: (b"AES", b"another %d" % n) for n, name in enumerate(list(keys)[:5])}
+    source, destination = Keystore(home / "a/keys", keys), TwinKeystore(home / "b/keys", had)
+    Move(home / "m", source, destination).must(REFUSED)
+    for way in ("run", "rollback"):
+        for point in ("component-torn:1", "component-torn:4", "component:9"):
+            destination.write(had)
+            move = Move(home / f"{way}-{point}", source, destination, on_conflict="overwrite")
+            assert move.do(env={"RH_CRASH_AT": point}) == KILLED, point
+            if "torn" in point:
+                assert len(had.keys() - destination.read().keys()) == 1
+            if way == "run":
+                move.must(OK)
+                assert destination.read() == keys
+                assert move.do("rollback", env={"RH_CRASH_AT": "component-torn:2"}) == KILLED
+            move.must(OK, "rollback")
+            assert destination.read() == had, point
 
 
 def test_killed_between_keys(home):

@@ -513,24 +513,30 @@ static void test_elsewhere(void **state)
     assert_int_equal(batch.records[1].outcome, RH_OUTCOME_DONE);
     assert_ok(read_store(&ctx, store, &found), &err);
     assert_string_equal(rh_buf_cstr(&found), "/b:SECRET:01 /c:AES:0001 u@/a:AES:00ff ");
-    /* another key can't take its place; an equal one may */
-    rh_batch_clear(&batch);
-    (void)add_record(&batch, "", "b", "SECRET", rh_bytes("\1", 1));
-    assert_ok(do_unit(&ctx, store, &digest, &batch, RH_PUT_REPLACE, &commit), &err);
-    (void)add_record(&batch, "", "c", "AES", rh_bytes("\0\2", 2));
-    assert_int_equal(do_unit(&ctx, store, &digest, &batch, RH_PUT_REPLACE, &commit), RH_E_REFUSED);
-    assert_non_null(strstr(err.text, "holds another key 'c'"));
-    assert_int_equal(commit, RH_COMMIT_NOT_DONE);
-    /* removed is only what is expected */
+    /* another key takes its place by removal and creation, if it is what is expected */
     rh_batch_clear(&batch);
     struct rh_record *record = add_record(&batch, "", "c", "AES", rh_bytes("\0\2", 2));
+    record->expect = rh_digest_record(&digest, dataset.name, record);
+    assert_ok(do_unit(&ctx, store, &digest, &batch, RH_PUT_IF_HASH, &commit), &err);
+    assert_int_equal(batch.records[0].outcome, RH_OUTCOME_CHANGED);
+    record->expect_absent = true;
+    assert_ok(do_unit(&ctx, store, &digest, &batch, RH_PUT_IF_HASH, &commit), &err);
+    assert_int_equal(batch.records[0].outcome, RH_OUTCOME_CHANGED);
+    assert_ok(do_unit(&ctx, store, &digest, &batch, RH_PUT_REPLACE, &commit), &err);
+    assert_int_equal(batch.records[0].outcome, RH_OUTCOME_DONE);
+    rh_buf_clear(&found);
+    assert_ok(read_store(&ctx, store, &found), &err);
+    assert_string_equal(rh_buf_cstr(&found), "/b:SECRET:01 /c:AES:0002 u@/a:AES:00ff ");
+    /* removed is only what is expected */
+    rh_batch_clear(&batch);
+    record = add_record(&batch, "", "c", "AES", rh_bytes("\0\1", 2));
     record->expect = rh_digest_record(&digest, dataset.name, record);
     (void)add_record(&batch, "", "d", "AES", rh_bytes("\0", 1));
     assert_ok(do_unit(&ctx, store, &digest, &batch, -1, &commit), &err);
     assert_int_equal(batch.records[0].outcome, RH_OUTCOME_CHANGED);
     assert_int_equal(batch.records[1].outcome, RH_OUTCOME_CHANGED);
     rh_batch_clear(&batch);
-    record = add_record(&batch, "", "c", "AES", rh_bytes("\0\1", 2));
+    record = add_record(&batch, "", "c", "AES", rh_bytes("\0\2", 2));
     record->expect = rh_digest_record(&digest, dataset.name, record);
     assert_ok(do_unit(&ctx, store, &digest, &batch, -1, &commit), &err);
     assert_int_equal(batch.records[0].outcome, RH_OUTCOME_DONE);

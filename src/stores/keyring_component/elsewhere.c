@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Keys read and written in place. put and remove only note what is to be done; commit does it in one child, and another
- * child then looks whether all of it holds. A component stores only where no key is, so nothing is ever replaced: to
- * take a key away and bring another isn't one step, and what is killed between the two would have lost it.
+ * child then looks whether all of it holds. A component stores only where no key is, so to replace one takes two steps;
+ * what is killed between them has its former key in the engine's undo log (torn_replace).
  */
 #include "elsewhere.h"
 
@@ -199,7 +199,7 @@ static enum rh_status remove_one(struct commit *commit, struct rh_record *record
     return component_remove(commit->ctx, commit->child, record->key);
 }
 
-/* Stores a key where none is. */
+/* Stores a key. A component takes one only where none is, so another one is removed first. */
 static enum rh_status
 put_one(struct commit *commit, struct rh_record *record, enum rh_put_mode mode, const struct keyring_entry *held)
 {
@@ -211,16 +211,13 @@ put_one(struct commit *commit, struct rh_record *record, enum rh_put_mode mode, 
         record->outcome = RH_OUTCOME_CHANGED;
     else if (held && is_same(&entry, held))
         record->outcome = RH_OUTCOME_DONE;
-    else if (held) {
-        rh_fail(commit->ctx->err, RH_E_REFUSED,
-                "component '%s' holds another key %s, which can't be replaced in one step",
-                RH_SHOW(rh_bytes_text(commit->component->library.name)), RH_SHOW_KEY(record->key));
-        rh_error_hint(commit->ctx->err, "have a server remove it there, then run again");
-        return RH_E_REFUSED;
-    } else {
+    else {
         commit->any = true;
         record->outcome = RH_OUTCOME_DONE;
-        return component_store(commit->ctx, commit->child, &entry);
+        const enum rh_status status = held ? component_remove(commit->ctx, commit->child, record->key) : RH_OK;
+        if (held)
+            rh_crash_point("component-torn");
+        return status == RH_OK ? component_store(commit->ctx, commit->child, &entry) : status;
     }
     return RH_OK;
 }
@@ -449,6 +446,7 @@ static const struct rh_read_ops read_ops = {
 };
 
 static const struct rh_write_ops write_ops = {
+    .torn_replace = true,
     .fits = elsewhere_fits,
     .trial = elsewhere_trial,
     .begin = elsewhere_begin,
