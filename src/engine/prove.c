@@ -194,8 +194,12 @@ static void say_counts(struct prove *prove, const struct rh_proof_counts *counts
     const size_t used = strlen(move->note);
     if (counts->server)
         check_say(move, NULL, RH_FINDING_WARNING, "server-at-work", (struct rh_bytes){0},
-                  "a server (process %ld) is at work in '%s': what it hasn't written to its files yet isn't seen",
-                  (long)counts->server, RH_SHOW(rh_bytes_text(prove->folder)));
+                  "a server (process %ld) is at work in '%s': what it hasn't written to its files yet isn't seen%s",
+                  (long)counts->server, RH_SHOW(rh_bytes_text(prove->folder)),
+                  prove->problems && move->plan->fence_count == 0
+                      ? "; stop it before an offline move, or have it paused (keyring-migrate: "
+                        "--keyring-migration-socket or its like)"
+                      : "");
     snprintf(move->note + used, sizeof move->note - used, "%s%llu of %llu encrypted files opened, by %llu keys",
              used ? "; " : "", (unsigned long long)counts->opened, (unsigned long long)counts->encrypted,
              (unsigned long long)counts->keys);

@@ -138,6 +138,7 @@ def test_a_running_server_is_seen(rehome, keyring_server, data, tmp_path):
     path = plan(tmp_path, keyring_server.keystore, tmp_path / "new")
     done = rehome("check", f"--datadir={keyring_server.datadir}", path)
     assert f"a server (process {keyring_server.pid}) is at work in" in done.stdout, done.stdout
+    assert "stop it before an offline move" in done.stdout
     assert "opens: tablespace 'enc/one' by" in done.stdout
 
 

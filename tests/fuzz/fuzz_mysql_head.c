@@ -41,6 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (info_at < size && proof_info_parse(rh_bytes(data + info_at, size - info_at), &info) == RH_OK)
             look_at_info(&info);
     }
+    if (proof_page_is_fresh(bytes, &encrypted))
+        must(size >= PROOF_PAGE_HEAD && proof_page_parse(bytes, &info_at, &encrypted) != RH_OK);
     if (proof_binlog_parse(bytes, &binlog) == RH_OK) {
         must(binlog.key_id[0] && memchr(binlog.key_id, 0, sizeof binlog.key_id));
         const size_t first =
