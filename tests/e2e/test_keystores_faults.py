@@ -38,7 +38,7 @@ class Scene:
 
     def __init__(self, home, kind, scene):
         keys, had = make_keys(12), make_keys(9, seed=7)
-        if kind is MariadbKeyFile:
+        if isinstance(kind, type) and issubclass(kind, MariadbKeyFile):
             keys, had = make_mariadb_keys(12, first=100), make_mariadb_keys()
         self.keys, self.scene = keys, scene
         self.had = {} if scene == "new" else {n: k for n, k in had.items() if n not in self.keys}
@@ -321,13 +321,25 @@ def test_two_at_once(home):
 # --- what is left in memory ---
 
 
+class EncryptedKeyFile(MariadbKeyFile):
+    def __init__(self, path, keys=None):
+        super().__init__(path, keys, filekey="a filekey that is found nowhere else")
+
+
+def test_no_key_of_a_mariadb_is_left_in_memory(home):
+    one = Scene(home, EncryptedKeyFile, "over")
+    nothing_left(home, one, "mariadb", {one.destination.filekey.encode()})
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_key_is_left_in_memory(home, kind):
+    nothing_left(home, Scene(home, KINDS[kind], "over"), kind, set())
+
+
+def nothing_left(home, one, kind, forms):
     """A core of all memory (-a), taken when the last key was wiped, holds none of their bytes, in any form that they have on the way."""
     if not shutil.which("gcore"):
         pytest.skip("no gcore")
-    one = Scene(home, KINDS[kind], "over")
-    forms = set()
     for _, data in [*one.keys.values(), *one.had.values()]:
         if len(data) >= 16:
             forms |= {data, data.hex().encode(), data.hex().upper().encode()}

@@ -119,6 +119,16 @@ derive(const struct cipher *cipher, const uint8_t *salt, uint8_t ret[static DERI
     return fine ? RH_OK : rh_fail(err, RH_E_INTERNAL, "deriving a key from the filekey failed");
 }
 
+/* OpenSSL leaves the last blocks that it has decrypted in the processor's wide registers, where nothing else may come
+ * by for a while; others take their place. */
+static void clear_registers(EVP_CIPHER_CTX *ctx)
+{
+    uint8_t zero[16 * CIPHER_BLOCK] = {0}, out[sizeof zero + CIPHER_BLOCK];
+    int size;
+    if (EVP_CipherInit_ex(ctx, EVP_aes_256_cbc(), NULL, zero, zero, 0) == 1)
+        (void)EVP_CipherUpdate(ctx, out, &size, zero, sizeof zero); /* what comes of it is of no use */
+}
+
 /* One way or the other. RH_E_DENIED without words: the padding is none. */
 static enum rh_status crypt_all(const struct cipher *cipher,
                                 bool seal,
@@ -140,6 +150,8 @@ static enum rh_status crypt_all(const struct cipher *cipher,
         else if (EVP_CipherFinal_ex(ctx, out + size, &rest) != 1)
             status = RH_E_DENIED;
     }
+    if (ctx)
+        clear_registers(ctx);
     EVP_CIPHER_CTX_free(ctx);
     rh_wipe(derived, sizeof derived);
     if (status == RH_OK)
