@@ -108,28 +108,40 @@ static enum rh_status mkv_locate(struct rh_ctx *ctx, struct rh_store *base, stru
     return rh_buf_text(ret_place, ((const struct mkv_store *)base)->url, ctx->err);
 }
 
-/* The lines of the server's option file. The token that the server needs is another one than ours. */
+/* One line of the server's option file. */
+static enum rh_status
+add_line(rh_setting_add *add, void *user, const char *name, const char *value, struct rh_error *err)
+{
+    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
+    enum rh_status status = rh_buf_format(&text, err, "%s=%s", name, value);
+    const struct rh_setting setting = {.where = "my.cnf, group [mariadbd]", .text = rh_buf_cstr(&text)};
+    return status == RH_OK ? add(user, &setting, err) : status;
+}
+
+/* The lines of the server's option file. The token that the server needs is another one than ours. Of namespaces the
+ * plugin knows nothing: theirs goes into the URL, and the look at the mount, which it would ask elsewhere, is left out.
+ */
 static enum rh_status mkv_settings(const struct rh_store *base, rh_setting_add *add, void *user, struct rh_error *err)
 {
-    static const char where[] = "my.cnf, group [mariadbd]";
     const struct mkv_store *store = (const struct mkv_store *)base;
-    rh_auto_buf struct rh_buf url = RH_BUF_INIT, ca = RH_BUF_INIT, token = RH_BUF_INIT;
-    enum rh_status status = rh_buf_format(&url, err, "hashicorp_key_management_vault_url=%s", store->url);
+    const char *space = rh_vault_namespace(store->vault);
+    const size_t host = strlen(store->url) - strlen(store->mount);
+    rh_auto_buf struct rh_buf url = RH_BUF_INIT, token = RH_BUF_INIT;
+    enum rh_status status =
+        rh_buf_format(&url, err, "%.*s%s%s%s", (int)host, store->url, space, *space ? "/" : "", store->mount);
     if (status == RH_OK)
-        status = rh_buf_format(&ca, err, "hashicorp_key_management_vault_ca=%s", store->ca_file ? store->ca_file : "");
+        status = rh_buf_format(&token, err, "(one that may read %s/data/* and sys/mounts/%s/tune)", store->mount,
+                               store->mount);
     if (status == RH_OK)
-        status = rh_buf_format(&token, err,
-                               "hashicorp_key_management_token=(one that may read %s/data/* and sys/mounts/%s/tune)",
-                               store->mount, store->mount);
-    const struct rh_setting settings[] = {
-        {.where = where, .text = "plugin_load_add=hashicorp_key_management"},
-        {.where = where, .text = rh_buf_cstr(&url)                         },
-        {.where = where, .text = rh_buf_cstr(&token)                       },
-        {.where = where, .text = rh_buf_cstr(&ca)                          },
-    };
-    const size_t count = sizeof settings / sizeof *settings - (store->ca_file ? 0 : 1);
-    for (size_t i = 0; status == RH_OK && i < count; i++)
-        status = add(user, &settings[i], err);
+        status = add_line(add, user, "plugin_load_add", "hashicorp_key_management", err);
+    if (status == RH_OK)
+        status = add_line(add, user, "hashicorp_key_management_vault_url", rh_buf_cstr(&url), err);
+    if (status == RH_OK)
+        status = add_line(add, user, "hashicorp_key_management_token", rh_buf_cstr(&token), err);
+    if (status == RH_OK && store->ca_file)
+        status = add_line(add, user, "hashicorp_key_management_vault_ca", store->ca_file, err);
+    if (status == RH_OK && *space)
+        status = add_line(add, user, "hashicorp_key_management_check_kv_version", "OFF", err);
     return status;
 }
 
