@@ -47,6 +47,8 @@ static enum rh_status put_switched(struct rh_engine *engine, const char *word, s
         return status;
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = fact_put(&engine->moves[i], "switched", word, err);
+    if (status == RH_OK && strcmp(word, "no") == 0)
+        status = routes_forget_servers(engine->journal, err);
     if (status == RH_OK)
         return rh_journal_commit(engine->journal, err);
     rh_journal_abort(engine->journal);
@@ -287,8 +289,8 @@ static enum rh_status switch_all(struct rh_engine *engine, enum way way, size_t 
             status = RH_OK;
         }
     }
-    if (status != RH_OK && unwind(&cutover, ret_new, err) == RH_OK && again)
-        *ret_new = engine->routes.count; /* all of them went, and a key is missing there */
+    if (status != RH_OK)
+        rh_ignore(unwind(&cutover, ret_new, err));
     if (status == RH_OK && way == WAY_BACK)
         status = the_other_way(&cutover, forget_all, err);
     if (cutover.back_plans)
@@ -329,6 +331,11 @@ static enum rh_status leave_no_trace(struct rh_engine *engine, size_t there, str
     for (size_t i = 0; i < engine->routes.count; i++)
         if (engine->routes.runs[i].standing) /* nobody knows where that server goes to */
             return err->status;
+    if (err->status == RH_E_CANCELLED && there > 0) {
+        rh_ignore(rh_error_prepend(err, "cut over, but not looked over to the end"));
+        rh_error_hint(err, "'rehome cutover' goes on from here, 'rehome rollback' goes back");
+        return err->status;
+    }
     if (there == 0) {
         if (put_switched(engine, "no", &second) == RH_OK)
             rh_ignore(rh_error_prepend(err, "not cut over, every server goes to its source"));

@@ -156,6 +156,7 @@ struct ward { /* one fence */
 };
 struct crossing { /* one route */
     bool armed, settled;
+    bool leased; /* a fence was closed since, so whoever waits for it waits for us */
     size_t move;
     char state[MESSAGE_MOST];
 };
@@ -180,6 +181,17 @@ static bool any_armed(const struct keeper *keeper)
         any = any || keeper->wards[i].armed;
     for (size_t i = 0; i < keeper->engine->routes.count; i++)
         any = any || keeper->crossings[i].armed;
+    return any;
+}
+
+/* Whether anybody is held back; preparing a switch may take its time. */
+static bool any_leased(const struct keeper *keeper)
+{
+    bool any = false;
+    for (size_t i = 0; i < keeper->engine->fences.count; i++)
+        any = any || keeper->wards[i].armed;
+    for (size_t i = 0; i < keeper->engine->routes.count; i++)
+        any = any || (keeper->crossings[i].armed && keeper->crossings[i].leased);
     return any;
 }
 
@@ -212,7 +224,7 @@ static void watch_route(struct crossing *crossing, const char *text)
     text += strcspn(text, " ");
     crossing->move = (size_t)move;
     snprintf(crossing->state, sizeof crossing->state, "%s", *text ? text + 1 : "");
-    crossing->settled = false;
+    crossing->settled = crossing->leased = false;
     crossing->armed = true;
 }
 
@@ -230,6 +242,8 @@ static enum rh_status obey(struct keeper *keeper, char letter, size_t index, con
         ward->epoch[0] = '\0';
         ward->closed_utc_us = rh_utc_us();
         ward->armed = true;
+        for (size_t i = 0; i < keeper->engine->routes.count; i++)
+            keeper->crossings[i].leased = true;
         return RH_OK;
     case 'N':
         if (rh_parse_i64(rh_bytes(text, strcspn(text, " ")), &closed_utc_us) == RH_OK)
@@ -267,7 +281,7 @@ static bool listen_once(struct keeper *keeper)
     struct rh_error err = {0};
     _Static_assert((int)FENCES_MOST == (int)ROUTES_MOST, "one bound for the numbers of both");
     enum rh_status status = index < FENCES_MOST ? obey(keeper, message[0], index, message + 2, &err) : RH_E_INTERNAL;
-    keeper->lease_end_us = any_armed(keeper) ? rh_clock_us() + keeper->engine->fences.lease_us : 0;
+    keeper->lease_end_us = any_leased(keeper) ? rh_clock_us() + keeper->engine->fences.lease_us : 0;
     if (message[0] == 'F' || message[0] == 'L')
         return true;
     const int length = snprintf(answer, sizeof answer, "%s%.1000s", status == RH_OK ? "y" : "n", err.text);

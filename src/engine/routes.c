@@ -60,6 +60,10 @@ put_state(struct rh_engine *engine, const struct route_run *run, enum way way, s
     if (status == RH_OK)
         status = rh_journal_put(journal, "", route_fact(run->number, "way").name,
                                 rh_bytes_text(way == WAY_THERE ? "there" : "back"), err);
+    char server[sizeof run->facts.identity + sizeof run->facts.address];
+    snprintf(server, sizeof server, "%s %s", run->facts.identity, run->facts.address);
+    if (status == RH_OK && way == WAY_THERE)
+        status = rh_journal_put(journal, "", route_fact(run->number, "server").name, rh_bytes_text(server), err);
     if (status == RH_OK)
         return rh_journal_commit(journal, err);
     rh_journal_abort(journal);
@@ -79,6 +83,14 @@ static enum rh_status drop_state(struct rh_engine *engine, size_t number, struct
     if (status == RH_OK)
         return rh_journal_commit(journal, err);
     rh_journal_abort(journal);
+    return status;
+}
+
+enum rh_status routes_forget_servers(struct rh_journal *journal, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < ROUTES_MOST; i++)
+        status = rh_journal_remove(journal, "", route_fact(i, "server").name, err);
     return status;
 }
 
@@ -181,6 +193,16 @@ static enum rh_status route_connect(struct rh_engine *engine, struct route_run *
     return route_status(err, status == RH_OK ? driver->connect(&ctx, run->route) : status);
 }
 
+/* Two servers go one after the other; a configuration of both would be wrong for one of them between. */
+static enum rh_status refuse_shared(const struct route_run *run, const struct route_run *other, struct rh_error *err)
+{
+    rh_fail(err, RH_E_REFUSED, "%s: the server '%s' shares its configuration '%s' with the server '%s'",
+            run->block->place, run->facts.address, RH_SHOW(rh_bytes_text(run->facts.configuration)),
+            other->facts.address);
+    rh_error_hint(err, "give each server one of its own, by read_local_config");
+    return RH_E_REFUSED;
+}
+
 /* The fence of the same server. */
 static enum rh_status find_fence(struct rh_engine *engine, struct route_run *run, struct rh_error *err)
 {
@@ -189,6 +211,8 @@ static enum rh_status find_fence(struct rh_engine *engine, struct route_run *run
         if (strcmp(engine->routes.runs[i].facts.identity, run->facts.identity) == 0)
             return rh_fail(err, RH_E_REFUSED, "%s: the server '%s' has a route already, at %s", run->block->place,
                            run->facts.address, engine->routes.runs[i].block->place);
+        else if (strcmp(engine->routes.runs[i].facts.configuration, run->facts.configuration) == 0)
+            return refuse_shared(run, &engine->routes.runs[i], err);
     for (size_t i = 0; i < fences->count; i++)
         if (strcmp(fences->runs[i].facts.identity, run->facts.identity) == 0) {
             run->fence = &fences->runs[i];
@@ -251,16 +275,48 @@ static enum rh_status route_look(struct rh_engine *engine, struct route_run *run
     return route_status(err, status);
 }
 
+/* Whether the plan has a route for the server with that identity, which has no blanks. */
+static bool has_route(const struct routes *routes, struct rh_bytes identity)
+{
+    for (size_t i = 0; i < routes->count; i++)
+        if (rh_bytes_equal(rh_bytes_text(routes->runs[i].facts.identity), identity))
+            return true;
+    return false;
+}
+
+/* Taking away a destination would take the keys of a server that was sent there and that the plan names no more. */
+static enum rh_status refuse_forgotten(struct rh_engine *engine, struct rh_error *err)
+{
+    for (size_t i = 0; i < ROUTES_MOST; i++) {
+        rh_auto_buf struct rh_buf server = RH_BUF_INIT;
+        enum rh_status status = rh_journal_get(engine->journal, "", route_fact(i, "server").name, &server, err);
+        if (status == RH_NOT_FOUND)
+            continue;
+        if (status != RH_OK)
+            return status;
+        const char *text = rh_buf_cstr(&server), *address = strchr(text, ' ');
+        if (!address || has_route(&engine->routes, rh_bytes(text, (size_t)(address - text))))
+            continue;
+        rh_fail(err, RH_E_REFUSED,
+                "the server '%s' was sent to the destination, and the plan has no route for it any more",
+                RH_SHOW(rh_bytes_text(address + 1)));
+        rh_error_hint(err, "bring its route, and its fence, back into the plan");
+        return RH_E_REFUSED;
+    }
+    return RH_OK;
+}
+
 enum rh_status routes_look(struct rh_engine *engine, enum way way, struct rh_error *err)
 {
     enum rh_status status = RH_OK;
     for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++) {
         struct route_run *run = &engine->routes.runs[i];
+        run->at_new = false;
         status = route_look(engine, run, way, err);
         /* of a move that no server went from there is nothing to take back */
         run->goes = status == RH_OK && (way == WAY_THERE || switched(move_of(run)));
     }
-    return status;
+    return status == RH_OK && way == WAY_BACK ? refuse_forgotten(engine, err) : status;
 }
 
 /* What a server is, and who finishes its switch. */
@@ -461,11 +517,12 @@ enum rh_status routes_undo(struct rh_engine *engine, size_t *ret_new, struct rh_
         struct rh_error why = {0};
         struct rh_ctx ctx = {.err = &why};
         enum rh_route_stand stand = RH_ROUTE_AT_OLD;
-        if (!run->standing)
-            continue;
-        const enum rh_status one = run->block->driver->undo(&ctx, run->route, rh_buf_cstr(&run->state), &stand);
-        rh_ignore(guardian_beat(engine->fences.guardian, NULL)); /* we aren't frozen */
-        run->at_new = one == RH_OK && stand == RH_ROUTE_AT_NEW;
+        enum rh_status one = RH_OK;
+        if (run->standing) { /* else it is settled, on either side */
+            one = run->block->driver->undo(&ctx, run->route, rh_buf_cstr(&run->state), &stand);
+            rh_ignore(guardian_beat(engine->fences.guardian, NULL)); /* we aren't frozen */
+            run->at_new = one == RH_OK && stand == RH_ROUTE_AT_NEW;
+        }
         *ret_new += run->at_new;
         if (one == RH_OK || status != RH_OK)
             continue;
@@ -498,11 +555,29 @@ static enum rh_status load_state(struct rh_engine *engine, struct route_run *run
     return status;
 }
 
+/* Nothing may go on while a switch stands whose route the plan has no more. */
+static enum rh_status refuse_unsettled(struct rh_engine *engine, struct rh_error *err)
+{
+    for (size_t i = engine->routes.count; i < ROUTES_MOST; i++) {
+        rh_auto_buf struct rh_buf state = RH_BUF_INIT;
+        enum rh_status status = rh_journal_get(engine->journal, "", route_fact(i, "state").name, &state, err);
+        if (status == RH_NOT_FOUND)
+            continue;
+        if (status != RH_OK)
+            return status;
+        rh_fail(err, RH_E_REFUSED,
+                "an earlier run was cut off while it switched a server whose route the plan has no more");
+        rh_error_hint(err, "bring its route back into the plan, then run 'rehome recover'");
+        return RH_E_REFUSED;
+    }
+    return RH_OK;
+}
+
 enum rh_status routes_recover(struct rh_engine *engine, struct rh_error *err)
 {
     size_t left = 0, there = 0;
     enum way way = WAY_THERE;
-    enum rh_status status = RH_OK;
+    enum rh_status status = refuse_unsettled(engine, err);
     for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++) {
         struct route_run *run = &engine->routes.runs[i];
         status = load_state(engine, run, err);
@@ -526,7 +601,7 @@ enum rh_status routes_recover(struct rh_engine *engine, struct rh_error *err)
     const bool none = left == engine->routes.count && (way == WAY_THERE ? there == 0 : there == left);
     for (size_t i = 0; none && status == RH_OK && i < engine->move_count; i++)
         status = fact_put(&engine->moves[i], "switched", "no", err);
-    return status;
+    return none && status == RH_OK ? routes_forget_servers(engine->journal, err) : status;
 }
 
 enum rh_status routes_probe(struct rh_engine *engine, struct rh_error *err)

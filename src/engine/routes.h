@@ -5,6 +5,7 @@
  * What the journal remembers, as facts of the plan, N counting its routes from 0:
  *   route.N.state   what is being switched, from where to where: there is something to settle
  *   route.N.way     "there" or "back"; gone with the state
+ *   route.N.server  identity and address of the server that was sent to the destination, until it is back
  *   route.N.done    of the last switch: which server, to what, when, for how long it made no keys (JSON)
  * and as facts of a move:
  *   switched        "yes": its servers go to the destination, or may do so
@@ -60,11 +61,13 @@ enum rh_status routes_apply(struct rh_engine *engine, struct rh_error *err) RH_M
 enum rh_status routes_settle(struct rh_engine *engine, int64_t until_us, struct rh_error *err) RH_MUST_USE;
 /* The switch is over: what held the old side is let go of, and the journal knows. */
 enum rh_status routes_release(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
-/* Puts right what stands, each tried even if others fail; *ret_new: how many servers go to the new side all the same.
- */
+/* Puts right what stands, each tried even if others fail; *ret_new: how many servers go to the new side all the same,
+ * those included that were let go of before. */
 enum rh_status routes_undo(struct rh_engine *engine, size_t *ret_new, struct rh_error *err) RH_MUST_USE;
 /* Puts right what an earlier process left, and says so. */
 enum rh_status routes_recover(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
+/* All servers are back, so none is missed when it leaves the plan. */
+enum rh_status routes_forget_servers(struct rh_journal *journal, struct rh_error *err) RH_MUST_USE;
 enum rh_status routes_probe(struct rh_engine *engine, struct rh_error *err) RH_MUST_USE;
 /* Whether a switch was cut off and not put right yet, as far as the journal knows. */
 bool routes_to_settle(struct rh_journal *journal, const struct rh_plan *plan);

@@ -19,7 +19,7 @@ import pytest
 from faultlib import SOAK
 from keyringlib import Client, KeyringServer, read_component
 from test_fence import guardians, parent_of, state_of, wait_for
-from vaultlib import KILLED, OK, REFUSED, REHOME, missing_server
+from vaultlib import INTERRUPTED, KILLED, LOCKED, OK, REFUSED, REHOME, missing_server
 
 SOON = 5  # seconds, after which nobody is held any more, once a server can be reached
 MADE = b"0123456789abcdef"
@@ -391,6 +391,22 @@ def test_window_passed(switching, tmp_path):
     assert plan.do("rollback").returncode == OK
 
 
+def test_not_compared(ready, switching):
+    """What fails when the servers have gone, and can't be gone back from: they stay, which is said and remembered."""
+    stopped = Stopped(ready, "cutover", 7)
+    away = ready.old[0].with_name("away")
+    ready.old[0].rename(away)
+    ready.old[0].write_bytes(b"no keystore")
+    assert stopped.go_on() not in (OK, INTERRUPTED)
+    assert "going back to the source" in stopped.words() and "goes to its source" not in stopped.words(), stopped.words()
+    away.rename(ready.old[0])
+    check_settled(ready)
+    assert switching.loaded() == ready.new[0] and ready.report()["moves"][0]["switched"]
+    done = ready.do("rollback")
+    assert done.returncode == OK, done.stderr
+    assert switching.loaded() == ready.old[0] and not ready.new[0].exists()
+
+
 @pytest.mark.parametrize("harm", ["broken", "absent", "unreadable"])
 def test_server_refuses(ready, switching, harm):
     """What the server doesn't take at the reload goes back."""
@@ -507,6 +523,73 @@ def test_fleet_killed(fleet):
         check_whole(server)
 
 
+def test_route_gone(fleet):
+    """A plan that has lost a route doesn't take away the keystore that its server uses."""
+    done = fleet.do("cutover")
+    assert done.returncode == OK, done.stderr
+    whole = fleet.path.read_text(encoding="utf-8")
+    for less in (whole[:whole.rindex("  route")] + "}\n", whole[:whole.index("cutover {")]):
+        fleet.path.write_text(less, encoding="utf-8")
+        done = fleet.do("rollback")
+        assert done.returncode == REFUSED and "no route for it any more" in done.stderr, done.stderr
+        assert [server.loaded() for server in fleet.servers] == fleet.new and all(new.exists() for new in fleet.new)
+    fleet.path.write_text(whole, encoding="utf-8")
+
+
+def test_route_gone_in_the_midst(fleet):
+    stopped = Stopped(fleet, "cutover", 8)
+    stopped.kill(guardian=True)
+    whole = fleet.path.read_text(encoding="utf-8")
+    fleet.path.write_text(whole[:whole.rindex("  route")] + "}\n", encoding="utf-8")
+    for verb in ("recover", "run", "cutover", "rollback"):
+        done = fleet.do(verb)
+        assert done.returncode == REFUSED and "cut off while it switched" in done.stderr, done.stderr
+    fleet.path.write_text(whole, encoding="utf-8")
+
+
+@pytest.mark.skipif(not SOAK, reason="waits for the time of a lock: RH_SOAK=1")
+def test_waiting_is_no_freezing(fleet):
+    """While the switch of one server is prepared, another one's is waited for: nobody is held back yet."""
+    fleet.path.write_text(fleet.path.read_text(encoding="utf-8").replace('lease = "8s"', 'lease = "2s"'), encoding="utf-8")
+    rival = Client(fleet.servers[1].env["MYSQL_SOCKET"], "root", "")
+    assert rival.rows("SELECT GET_LOCK('rehome.keyring_reload', 1)") == [["1"]]
+    done = fleet.do("cutover")
+    assert done.returncode == LOCKED and "another rehome is switching" in done.stderr, done.stderr
+    rival.close()
+
+
+# --- the probe ---
+
+
+def test_probe_whatever_the_defaults(ready, switching):
+    """The probe says nothing against a switch because of how a server is set up, and removes nothing of anybody's."""
+    asked = "SELECT @@innodb_file_per_table, @@global.default_storage_engine"
+    before, denied = switching.sql(asked)[0], "wasn't tried"
+    switching.sql("SET GLOBAL innodb_file_per_table = OFF; SET GLOBAL default_storage_engine = MyISAM")
+    done = ready.do("cutover")
+    switching.sql(f"SET GLOBAL innodb_file_per_table = {before[0]}; SET GLOBAL default_storage_engine = {before[1]}")
+    assert done.returncode == OK and denied not in done.stderr, done.stderr
+    switching.sql("SET GLOBAL table_encryption_privilege_check = ON")
+    done = ready.do("cutover")
+    switching.sql("SET GLOBAL table_encryption_privilege_check = OFF")
+    assert done.returncode == OK and denied in done.stderr, done.stderr
+    for thing in ("TABLE rehome_probe.t (id int)", "PROCEDURE rehome_probe.p() SELECT 1"):
+        switching.sql(f"CREATE DATABASE rehome_probe; CREATE {thing}")
+        done = ready.do("cutover")
+        switching.sql(f"DROP {thing.split('(')[0].removesuffix(' ')}; DROP DATABASE rehome_probe")
+        assert done.returncode == OK and "holds what is somebody else's" in done.stderr, done.stderr
+    switching.sql("CREATE USER few@'%' IDENTIFIED BY '" + switching.password + "' REQUIRE SSL; GRANT SYSTEM_VARIABLES_ADMIN, "
+                  "ENCRYPTION_KEY_ADMIN ON *.* TO few@'%'; GRANT CREATE, DROP ON rehome_probe.* TO few@'%';"
+                  "GRANT SELECT ON performance_schema.keyring_component_status TO few@'%'")
+    text = ready.path.read_text(encoding="utf-8")
+    ready.path.write_text(re.sub(r"(cutover.*)timed", r"\1few", text, flags=re.S), encoding="utf-8")
+    done = ready.do("cutover")
+    ready.path.write_text(text, encoding="utf-8")
+    assert done.returncode == OK and denied in done.stderr, done.stderr
+    assert switching.sql("SHOW DATABASES LIKE 'rehome%'") == [], "the probe stays"
+    assert switching.loaded() == ready.new[0]
+
+
 # --- refusals ---
 
 
@@ -547,6 +630,25 @@ def test_server_without_a_fence(switching, other, tmp_path):
     assert done.returncode == REFUSED and "has a route already" in done.stderr
     plan.path.write_text(text, encoding="utf-8")
     assert plan.do("rollback").returncode == OK
+
+
+def test_shared_configuration(switching, other, tmp_path):
+    plan = Plan(tmp_path, switching, other)
+    text = plan.path.read_text(encoding="utf-8")
+    plan.path.write_text(text.replace('route "keyring_reload" {', f'route "keyring_reload" {{ configuration = "{switching.cnf}"'), encoding="utf-8")
+    done = plan.do("check")
+    assert done.returncode == REFUSED and "shares its configuration" in done.stderr + done.stdout, done.stderr
+
+
+def test_held_by_somebody_else(switching, tmp_path):
+    """The link of a switch whose state folder is lost."""
+    plan = Plan(tmp_path, switching)
+    link = plan.old[0].with_name(plan.old[0].name + ".backup")
+    link.symlink_to("rehome-holds-this-keystore/run-rehome-recover")
+    done = plan.do("run")
+    link.unlink()
+    assert done.returncode == REFUSED and "then remove '" + str(link) in done.stderr, done.stderr
+    assert "that was cut off" in done.stderr
 
 
 def test_keystore_by_configuration(switching, tmp_path):

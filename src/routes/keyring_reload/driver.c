@@ -99,7 +99,8 @@ static enum rh_status kr_facts(struct rh_ctx *ctx, struct rh_route *base, struct
         status = kr_timer_why(route, facts.no_timer, sizeof facts.no_timer, ctx->err);
     if (status)
         return status;
-    snprintf(facts.configuration, sizeof facts.configuration, "%s", configuration);
+    rh_auto_free char *real = realpath(configuration, NULL);
+    snprintf(facts.configuration, sizeof facts.configuration, "%s", real ? real : configuration);
     snprintf(facts.address, sizeof facts.address, "%s", route->address);
     snprintf(facts.identity, sizeof facts.identity, "%s", route->uuid);
     snprintf(facts.tls, sizeof facts.tls, "%s", route->tls);

@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "keyring.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,7 +74,7 @@ static enum rh_status look(struct kr_route *route,
         status = check_configuration(route, found, *ret_stand == RH_ROUTE_AT_NEW ? ends->to : ends->from, err);
     char *real = status ? NULL : realpath(found, NULL);
     if (!status && !real)
-        status = rh_fail_memory(err);
+        status = rh_fail_errno(err, errno, "following '%s'", RH_SHOW(rh_bytes_text(found)));
     if (!status)
         status = check_writable(real, err);
     if (!status && *ret_stand == RH_ROUTE_AT_OLD)
@@ -143,12 +144,28 @@ enum rh_status kr_apply(struct rh_ctx *ctx, struct rh_route *base, const char *t
     return status ? status : kr_config_turn(state.configuration, ctx->err);
 }
 
+/* The state speaks of one server; another one may have come to its address meanwhile. */
+static enum rh_status same_server(const struct kr_route *route, const struct kr_state *state, struct rh_error *err)
+{
+    if (strcmp(state->uuid, route->uuid) == 0)
+        return RH_OK;
+    return rh_fail(err, RH_E_REFUSED, "the server '%s' isn't the one that was switched, whose server_uuid is '%s'",
+                   route->address, RH_SHOW(rh_bytes_text(state->uuid)));
+}
+
 enum rh_status kr_settle(struct rh_ctx *ctx, struct rh_route *base, const char *text)
 {
     struct kr_route *route = (struct kr_route *)base;
     kr_auto_state struct kr_state state = {0};
     enum rh_route_stand stand = RH_ROUTE_AT_OLD;
+    bool held = false;
     enum rh_status status = kr_state_read(text, &state, ctx->err);
+    if (!status)
+        status = same_server(route, &state, ctx->err);
+    /* lost with the connection: who puts things right when we are gone waits for what we have sent. The server's own
+     * timer, which has it for a moment, does what we do */
+    if (!status)
+        status = kr_lock(route, 3, &held, ctx->err);
     if (!status)
         status = kr_run(route, ctx->err, "reloading the keyring", "ALTER INSTANCE RELOAD KEYRING");
     if (status && ctx->err && kr_is_refusal(ctx->err))
@@ -204,10 +221,8 @@ enum rh_status kr_undo(struct rh_ctx *ctx, struct rh_route *base, const char *te
     enum rh_status status = kr_state_read(text, &state, ctx->err);
     if (!status && !route->mysql)
         status = kr_connect(ctx, base);
-    if (!status && strcmp(state.uuid, route->uuid) != 0)
-        return rh_fail(ctx->err, RH_E_REFUSED,
-                       "the server '%s' isn't the one that was switched, whose server_uuid is '%s'", route->address,
-                       RH_SHOW(rh_bytes_text(state.uuid)));
+    if (!status)
+        status = same_server(route, &state, ctx->err);
     if (!status)
         status = take_over(route, &state, ctx->err);
     if (!status)
