@@ -6,10 +6,14 @@
 
 #define PROBE_DATABASE "rehome_probe"
 
-/* Whether the server says that the account may not. */
+/* MySQL's own, not in the client's header: table_encryption_privilege_check is on */
+enum { CANNOT_SET_TABLE_ENCRYPTION = 3826 };
+
+/* Whether the server says that the account may not, or the probe's place isn't ours. */
 static bool is_denied(const struct rh_error *err)
 {
-    return err->native == ER_DBACCESS_DENIED_ERROR || err->native == ER_TABLEACCESS_DENIED_ERROR ||
+    return err->status == RH_E_DENIED || err->native == CANNOT_SET_TABLE_ENCRYPTION ||
+           err->native == ER_DBACCESS_DENIED_ERROR || err->native == ER_TABLEACCESS_DENIED_ERROR ||
            err->native == ER_SPECIFIC_ACCESS_DENIED_ERROR || err->native == ER_ACCESS_DENIED_ERROR;
 }
 
@@ -20,8 +24,10 @@ static enum rh_status try_table(struct kr_route *route, struct rh_error *err)
     char value[64] = "";
     enum rh_status status = kr_run(route, err, what, "CREATE DATABASE " PROBE_DATABASE);
     if (!status)
+        /* in a file of its own, whatever the server's defaults are */
         status = kr_run(route, err, what,
-                        "CREATE TABLE " PROBE_DATABASE ".probe (id int PRIMARY KEY, v varchar(40)) ENCRYPTION = 'Y'");
+                        "CREATE TABLE " PROBE_DATABASE ".probe (id int PRIMARY KEY, v varchar(40)) ENGINE = InnoDB "
+                        "TABLESPACE = innodb_file_per_table ENCRYPTION = 'Y'");
     if (!status)
         status =
             kr_run(route, err, what, "INSERT INTO " PROBE_DATABASE ".probe VALUES (1, 'written after the switch')");
@@ -38,12 +44,14 @@ static enum rh_status clear(struct kr_route *route, struct rh_error *err)
     const char *what = "clearing away the probe";
     char count[24] = "";
     enum rh_status status = kr_text(route, err, what, count, sizeof count,
-                                    "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = "
-                                    "'" PROBE_DATABASE "' AND table_name <> 'probe'");
+                                    "SELECT (SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = "
+                                    "'" PROBE_DATABASE "' AND table_name <> 'probe') + (SELECT COUNT(*) FROM "
+                                    "information_schema.routines WHERE routine_schema = '" PROBE_DATABASE
+                                    "') + (SELECT COUNT(*) FROM information_schema.events WHERE event_schema = "
+                                    "'" PROBE_DATABASE "')");
     if (!status && strcmp(count, "0") != 0)
-        return rh_fail(err, RH_E_CONFLICT,
-                       "%s on '%s': the database " PROBE_DATABASE " holds tables of somebody else's", what,
-                       route->address);
+        return rh_fail(err, RH_E_DENIED, "%s on '%s': the database " PROBE_DATABASE " holds what is somebody else's",
+                       what, route->address);
     return status ? status : kr_run(route, err, what, "DROP DATABASE IF EXISTS " PROBE_DATABASE);
 }
 
@@ -66,12 +74,12 @@ enum rh_status kr_probe(struct rh_ctx *ctx, struct rh_route *base)
         kr_run(route, &why, "leaving the probe out of the binary log", "SET SESSION sql_log_bin = 0");
     if (!status)
         status = clear(route, &why);
-    if (!status)
+    if (!status) {
         status = try_table(route, &why);
-    const bool denied = status && is_denied(&why);
-    if ((!status || !denied) && route->mysql && clear(route, &second) != RH_OK && !status) {
-        why = second;
-        status = second.status;
+        if (route->mysql && clear(route, &second) != RH_OK && !status) {
+            why = second;
+            status = second.status;
+        }
     }
     if (!status)
         status = try_log(route, &why);
