@@ -8,16 +8,14 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define HOLD_TARGET "rehome-holds-this-keystore/run-rehome-recover" /* leads nowhere */
-
 enum hold { HOLD_NONE, HOLD_OURS, HOLD_OTHER };
 
 /* What stands at the .backup's name. */
 static enum hold look(const struct keyring_place *place)
 {
-    char target[sizeof HOLD_TARGET + 1];
+    char target[sizeof KEYRING_HOLD_TARGET + 1];
     const ssize_t size = readlinkat(place->folder, place->backup, target, sizeof target);
-    if (size == sizeof HOLD_TARGET - 1 && memcmp(target, HOLD_TARGET, (size_t)size) == 0)
+    if (size == sizeof KEYRING_HOLD_TARGET - 1 && memcmp(target, KEYRING_HOLD_TARGET, (size_t)size) == 0)
         return HOLD_OURS;
     return size < 0 && errno == ENOENT ? HOLD_NONE : HOLD_OTHER;
 }
@@ -56,7 +54,7 @@ enum rh_status kr_hold_set(const char *keystore, struct rh_error *err)
     enum rh_status status = open_place(keystore, &place, err);
     if (status)
         return status;
-    if (symlinkat(HOLD_TARGET, place.folder, place.backup) != 0)
+    if (symlinkat(KEYRING_HOLD_TARGET, place.folder, place.backup) != 0)
         status = errno != EEXIST
                      ? rh_fail_errno(err, errno, "holding the keystore '%s'", RH_SHOW(rh_bytes_text(keystore)))
                  : look(&place) == HOLD_OURS ? RH_OK

@@ -129,6 +129,8 @@ struct keyring_shown {
     char text[1024];
 };
 struct keyring_shown keyring_place_show(const struct keyring_place *place, const char *name);
+/* Where a .backup leads that holds a keystore while servers are switched: nowhere, so that nobody can write it. */
+#define KEYRING_HOLD_TARGET "rehome-holds-this-keystore/run-rehome-recover"
 /* Opens the folder of `path` (absolute), following a symbolic link to the file where nobody else could have made it. */
 enum rh_status keyring_place_open(struct keyring_place *place, const char *path, struct rh_error *err) RH_MUST_USE;
 void keyring_place_close(struct keyring_place *place);

@@ -162,6 +162,14 @@ static enum rh_status check_file(const struct keyring_place *place,
     return RH_OK;
 }
 
+/* Whether the .backup is the link by which a switch of servers holds the keystore. */
+static bool is_hold(const struct keyring_place *place)
+{
+    char target[sizeof KEYRING_HOLD_TARGET + 1];
+    const ssize_t size = readlinkat(place->folder, place->backup, target, sizeof target);
+    return size == sizeof KEYRING_HOLD_TARGET - 1 && memcmp(target, KEYRING_HOLD_TARGET, (size_t)size) == 0;
+}
+
 enum rh_status keyring_place_file(const struct keyring_place *place,
                                   const char *name,
                                   enum rh_side side,
@@ -172,6 +180,10 @@ enum rh_status keyring_place_file(const struct keyring_place *place,
     rh_auto_fd int fd = openat(place->folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return RH_NOT_FOUND;
+    if (fd < 0 && errno == ELOOP && strcmp(name, place->backup) == 0 && is_hold(place))
+        return refuse(place, err, name, "is the link of a 'rehome cutover' or 'rehome rollback' that was cut off",
+                      "'rehome recover' with its plan and its state folder settles it; where those are lost, make the "
+                      "server's configuration name the keystore that it has loaded, then remove %s");
     if (fd < 0 && errno == ELOOP)
         return refuse(place, err, name, "is a symbolic link", "name the file itself");
     if (fd < 0)
