@@ -205,6 +205,8 @@ def test_the_child_is_killed(home):
     process = move.stopped("component:20", env={"RH_UNUSED_SECRET": "not for the child"})
     (pid, words, environment), = hosts(destination)
     assert len([word for word in words if word]) == 4 and b"RH_" not in environment
+    assert "NoNewPrivs:\t1" in pathlib.Path(f"/proc/{pid}/status").read_text()
+    assert re.search(r"Max core file size +0 +0", pathlib.Path(f"/proc/{pid}/limits").read_text())
     beside = set(destination.beside())
     assert ".keys.rehome-partial" in beside and "keys.backup" not in beside
     os.kill(pid, signal.SIGKILL)
