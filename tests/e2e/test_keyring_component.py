@@ -309,3 +309,21 @@ def test_killed_between_keys(home):
             else:
                 move.go_back()
                 assert destination.read() == had
+
+
+def test_a_library_that_writes_in_place_ends_what_it_is_at(home):
+    """rehome is killed, or interrupted, in the middle of a library's own write: that write comes to its end."""
+    had = {(b"", b"had-%d" % n): (b"AES", b"h" * 32) for n in range(6)}
+    source = Keystore(home / "a/keys", make_keys(3))
+    destination = TwinKeystore(home / "b/keys", had, name="component_slow")
+    for number in (signal.SIGKILL, signal.SIGINT):
+        move = Move(home / f"m{number}", source, destination)
+        process = move.start()
+        wait_for(lambda: process.poll() is not None or len(destination.path.read_text().splitlines()) < len(had), 20)
+        process.send_signal(number)
+        process.wait(30)
+        wait_for(lambda: len(destination.path.read_text().splitlines()) > len(had), 20)
+        found = destination.read()
+        assert had.items() < found.items() < {**had, **source.read()}.items()
+        move.must(OK, "rollback")
+        assert destination.read() == had

@@ -136,6 +136,10 @@ static int write_keys(void)
         put_hex(file, keys[i].type, strlen(keys[i].type));
         put_hex(file, keys[i].data, keys[i].size);
         (void)fputc('\n', file);
+        if (is("component_slow") && i == count / 2) { /* somebody who looks now, or after a kill, sees half a file */
+            (void)fflush(file);
+            (void)usleep(300000);
+        }
     }
     return fclose(file) != 0;
 }

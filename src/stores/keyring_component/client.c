@@ -32,6 +32,7 @@ struct component_child {
     struct rh_arena arena; /* of the buffers; secret */
     struct wire_buffer in, out;
     struct component_facts facts;
+    bool on_copy; /* it may be killed at any instruction */
 };
 
 const struct component_facts *component_facts(const struct component_child *child)
@@ -85,12 +86,16 @@ void component_free(struct component_child *child)
 {
     if (!child)
         return;
+    /* one that writes in place may end what it is at, and then finds the socket closed */
+    rh_auto_fd_(&child->socket);
+    child->socket = -1;
+    if (!child->on_copy)
+        (void)reap(child, END_US);
     if (child->pid > 0) {
         (void)kill(child->pid, SIGKILL);
         while (child->pid > 0 && waitpid(child->pid, &child->status, 0) < 0 && errno == EINTR)
             ;
     }
-    rh_auto_fd_(&child->socket);
     rh_auto_fd_(&child->prints[0]);
     rh_auto_fd_(&child->prints[1]);
     rh_arena_done(&child->arena);
@@ -478,6 +483,8 @@ enum rh_status component_start(const struct rh_ctx *ctx,
         status = component_host_path(program, ctx->err);
     if (status == RH_OK)
         status = start_process(child, program, file, folder, ctx->err);
+    if (child)
+        child->on_copy = folder >= 0;
     if (status != RH_OK)
         return status;
     const uint32_t pid = (uint32_t)getpid();

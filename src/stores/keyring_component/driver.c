@@ -277,9 +277,11 @@ static enum rh_status take_options(const struct rh_options *values, struct compo
         status = take_text(values, "instance_dir", &component->config.instance, err);
     if (status == RH_OK)
         status = take_folder(values, component, err);
-    if (status == RH_OK && access(library->library, R_OK) != 0)
+    if (status == RH_OK && access(library->library, R_OK) != 0) {
         status = rh_fail_errno(err, errno, "%s: opening the library '%s'", rh_options_place(values, "library"),
                                RH_SHOW(rh_bytes_text(library->library)));
+        rh_error_hint(err, "name the component's library; a server's are in its plugin_dir");
+    }
     return status == RH_OK ? component_config_read(&component->config, err) : status;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "serve.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -14,12 +15,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Nobody looks into this process, and it doesn't outlive its parent. */
+enum { GRACE_SECONDS = 10 };
+
+/* The parent is gone: what is under way may come to its end, since the library writes where no copy is; the next look
+ * at the socket ends the process. One that hangs is ended by the alarm. */
+static void parent_gone(int number)
+{
+    (void)number;
+    (void)alarm(GRACE_SECONDS);
+}
+
+/* Nobody looks into this process, and it doesn't outlive its parent: on a copy of a keystore not by an instruction,
+ * else by not more than a request. */
 static void harden(void)
 {
     const struct rlimit none = {0, 0};
     struct rlimit lock;
-    (void)prctl(PR_SET_PDEATHSIG, 9);
+    struct stat st;
+    const bool on_copy = fstat(WIRE_FOLDER, &st) == 0;
+    const struct sigaction gone = {.sa_handler = parent_gone, .sa_flags = SA_RESTART};
+    if (!on_copy)
+        (void)sigaction(SIGTERM, &gone, NULL);
+    (void)prctl(PR_SET_PDEATHSIG, on_copy ? SIGKILL : SIGTERM);
     (void)prctl(PR_SET_DUMPABLE, 0);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &none);
