@@ -178,11 +178,26 @@ static enum rh_status within(const struct cutover *cutover, struct rh_error *err
     return RH_E_TIMEOUT;
 }
 
+/* With the fences closed, and both sides just compared: what the sides hold that servers are about to leave. */
+static enum rh_status remember_left(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        status = side_open(&engine->moves[i], &engine->moves[i].source, err);
+        if (status == RH_OK)
+            status = source_stamp(&engine->moves[i], &engine->moves[i].left, err);
+    }
+    return status;
+}
+
 /* Under the fences: data, then the decision, then routes. A server that is restarted after the first of them was turned
  * goes to the new side, so the journal knows before. */
 static enum rh_status turn(struct cutover *cutover, struct rh_error *err)
 {
     enum rh_status status = carry(cutover, err);
+    if (status == RH_OK)
+        status = cutover->way == WAY_THERE ? remember_left(cutover->engine, err)
+                                           : the_other_way(cutover, remember_left, err);
     if (status == RH_OK)
         status = within(cutover, err);
     if (status == RH_OK)
@@ -194,25 +209,45 @@ static enum rh_status turn(struct cutover *cutover, struct rh_error *err)
     return status == RH_OK ? within(cutover, err) : status;
 }
 
+/* Both sides of one move. One that its server writes all the while can't be read as a whole: then it is enough that the
+ * other one is as it was when they were compared under the fences. */
+static enum rh_status compare_move(struct move_run *move, struct rh_error *err)
+{
+    struct rh_error hot = {0};
+    struct verify_result result;
+    rh_auto_buf struct rh_buf now = RH_BUF_INIT;
+    enum rh_status status = side_open(move, &move->source, err);
+    if (status == RH_OK)
+        status = source_stamp(move, &now, err);
+    if (status != RH_OK)
+        return status;
+    if (!rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&move->left)))
+        return rh_fail(err, RH_E_MISMATCH, "the side that servers have left was written since");
+    status = check_open(move, &hot);
+    if (status == RH_OK)
+        status = range_load_all(move, &hot);
+    if (status == RH_OK)
+        status = verify_run(move, false, &result, &hot);
+    if (status == RH_E_LOCKED)
+        return RH_OK;
+    if (status != RH_OK) {
+        if (err)
+            *err = hot;
+        return status;
+    }
+    return result.equal && result.source_still
+               ? RH_OK
+               : rh_fail(err, RH_E_MISMATCH, "the side that servers go to lacks keys of the other");
+}
+
 /* One comparison over all moves: nothing on the side that was left may be missing on the other. */
 static enum rh_status compare(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = RH_OK;
-    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
-        struct move_run *move = &engine->moves[i];
-        struct verify_result result;
-        status = check_open(move, err);
-        if (status == RH_OK)
-            status = range_load_all(move, err);
-        if (status == RH_OK)
-            status = verify_run(move, false, &result, err);
-        if (status == RH_OK && !(result.equal && result.source_still)) {
-            status = rh_fail(err, RH_E_MISMATCH, "%s",
-                             result.source_still ? "the side that servers go to lacks keys of the other"
-                                                 : "the side that servers have left was written since");
-            err->side = RH_SIDE_SOURCE;
-        }
-    }
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = compare_move(&engine->moves[i], err);
+    if (rh_failed(status) && err && err->side == RH_SIDE_NONE)
+        err->side = RH_SIDE_SOURCE;
     return status;
 }
 

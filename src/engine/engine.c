@@ -271,6 +271,7 @@ void move_done(struct move_run *move)
     ranges_free(move->ranges, move->range_count);
     survey_done(&move->survey);
     rh_buf_done(&move->marker);
+    rh_buf_done(&move->left);
     rh_wipe(&move->digest, sizeof move->digest);
 }
 

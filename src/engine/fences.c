@@ -412,8 +412,7 @@ enum rh_status fences_refuse_loaded(struct move_run *move, struct rh_error *err)
 
 /* --- settling --- */
 
-/* What the source holds now, as a stamp; half a file is a stamp of its own. */
-static enum rh_status source_stamp(struct move_run *move, struct rh_buf *ret_stamp, struct rh_error *err)
+enum rh_status source_stamp(struct move_run *move, struct rh_buf *ret_stamp, struct rh_error *err)
 {
     struct side *side = &move->source;
     struct rh_ctx ctx = engine_ctx(move->engine, err);

@@ -74,6 +74,9 @@ enum rh_status fences_recover(struct rh_engine *engine, struct rh_error *err) RH
 void fences_say_loaded(struct move_run *move);
 /* Refuses to take a keystore away that wasn't there before the move and that a server has loaded by now. */
 enum rh_status fences_refuse_loaded(struct move_run *move, struct rh_error *err) RH_MUST_USE;
+/* What the source of a move, one that is replaced as a whole, holds now, as a stamp; half a file is a stamp of its own.
+ */
+enum rh_status source_stamp(struct move_run *move, struct rh_buf *ret_stamp, struct rh_error *err) RH_MUST_USE;
 /* Waits until the move's source stands still: a write that was let in before the closing may be under way. */
 enum rh_status fences_settle(struct move_run *move, struct rh_error *err) RH_MUST_USE;
 

@@ -17,7 +17,7 @@ import time
 
 import pytest
 from faultlib import SOAK
-from keyringlib import Client, KeyringServer, read_component
+from keyringlib import Client, KeyringServer, read_component, write_component
 from test_fence import guardians, parent_of, state_of, wait_for
 from vaultlib import INTERRUPTED, KILLED, LOCKED, OK, REFUSED, REHOME, missing_server
 
@@ -72,9 +72,9 @@ class SwitchServer(KeyringServer):
 class Load(threading.Thread):
     """Makes keys and rotates master keys until it is told to stop; a refusal is no failure, a server away neither."""
 
-    def __init__(self, server):
+    def __init__(self, server, pause=0.002):
         super().__init__(daemon=True)
-        self.server, self.ended, self.kept, self.refused = server, threading.Event(), [], 0
+        self.server, self.pause, self.ended, self.kept, self.refused = server, pause, threading.Event(), [], 0
 
     def run(self):
         app = root = None
@@ -87,7 +87,7 @@ class Load(threading.Thread):
                     self.kept.append(name)
                 else:
                     self.refused += 1
-                time.sleep(0.002)
+                time.sleep(self.pause)
                 if len(self.kept) % 10 == 0:
                     root.rows("ALTER INSTANCE ROTATE INNODB MASTER KEY")
             except Exception:  # pylint: disable=broad-except
@@ -822,3 +822,25 @@ def test_switches_at_random(switching, tmp_path):
     done = plan.do("rollback")
     assert done.returncode == OK, done.stderr
     check_settled(plan)
+
+
+def test_keystore_that_is_written_all_the_while(switching, tmp_path):
+    """So large, and keys so quickly made, that hardly a look at it finds it standing still."""
+    server, many = switching, tmp_path / "many"
+    some = {(b"nobody@localhost", b"many %d" % i): (b"SECRET", b"x" * 2000) for i in range(3000)}
+    write_component(many, {**read_component(server.keystore), **some})
+    server.point(many)
+    server.sql("ALTER INSTANCE RELOAD KEYRING")
+    plan = Plan(tmp_path, server)
+    assert plan.do("run").returncode == OK
+    with Load(server, pause=0), Load(server, pause=0):
+        for way in ("cutover", "rollback"):
+            done = plan.do(way)
+            assert done.returncode == OK, done.stderr
+    check_settled(plan)
+    keys = read_component(many)
+    assert server.loaded() == many and some.items() <= keys.items()
+    assert {(b"app1@localhost", name.encode()) for owner, name in server.made} <= keys.keys()
+    write_component(server.first, {name: key for name, key in keys.items() if name not in some})
+    server.point(server.first)
+    server.sql("ALTER INSTANCE RELOAD KEYRING")
