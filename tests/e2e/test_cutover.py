@@ -77,23 +77,27 @@ class Load(threading.Thread):
         self.server, self.pause, self.ended, self.kept, self.refused = server, pause, threading.Event(), [], 0
 
     def run(self):
-        app = root = None
+        clients = []
         while not self.ended.is_set():
             try:
-                app = app or Client(self.server.env["MYSQL_SOCKET"], "app1", self.server.password)
-                root = root or Client(self.server.env["MYSQL_SOCKET"], "root", "")
+                if not clients:
+                    clients.append(Client(self.server.env["MYSQL_SOCKET"], "app1", self.server.password))
+                    clients.append(Client(self.server.env["MYSQL_SOCKET"], "root", ""))
                 name = f"key {next(names)}"
-                if app.rows(f"SELECT keyring_key_store('{name}', 'AES', x'{MADE.hex()}')") == [["1"]]:
+                if clients[0].rows(f"SELECT keyring_key_store('{name}', 'AES', x'{MADE.hex()}')") == [["1"]]:
                     self.kept.append(name)
                 else:
                     self.refused += 1
                 time.sleep(self.pause)
                 if len(self.kept) % 10 == 0:
-                    root.rows("ALTER INSTANCE ROTATE INNODB MASTER KEY")
+                    clients[1].rows("ALTER INSTANCE ROTATE INNODB MASTER KEY")
             except Exception:  # pylint: disable=broad-except
                 self.refused += 1  # the server is away, or refuses to rotate
-                app = root = None
+                while clients:
+                    clients.pop().close()
                 time.sleep(0.02)
+        while clients:
+            clients.pop().close()
 
     def __enter__(self):
         self.start()
@@ -824,6 +828,7 @@ def test_switches_at_random(switching, tmp_path):
     check_settled(plan)
 
 
+@pytest.mark.skipif(not SOAK, reason="takes its time; make soak")
 def test_keystore_that_is_written_all_the_while(switching, tmp_path):
     """So large, and keys so quickly made, that hardly a look at it finds it standing still."""
     server, many = switching, tmp_path / "many"
