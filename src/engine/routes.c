@@ -2,6 +2,7 @@
 /* Looking at routes, switching them, putting them right; see routes.h. */
 #include "internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* --- life --- */
@@ -32,6 +33,7 @@ void routes_stop(struct rh_engine *engine)
 
 static struct move_run *move_of(const struct route_run *run)
 {
+    assert(run->fence); /* found when it was looked at */
     return run->fence->move;
 }
 

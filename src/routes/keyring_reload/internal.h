@@ -108,11 +108,11 @@ enum rh_status
 kr_check(struct rh_ctx *ctx, struct rh_route *base, const struct rh_route_ends *ends, enum rh_route_stand *ret_stand);
 enum rh_status
 kr_snapshot(struct rh_ctx *ctx, struct rh_route *base, const struct rh_route_ends *ends, struct rh_buf *ret_state);
-enum rh_status kr_prepare(struct rh_ctx *ctx, struct rh_route *base, const char *state);
-enum rh_status kr_apply(struct rh_ctx *ctx, struct rh_route *base, const char *state);
-enum rh_status kr_settle(struct rh_ctx *ctx, struct rh_route *base, const char *state);
-enum rh_status kr_release(struct rh_ctx *ctx, struct rh_route *base, const char *state);
-enum rh_status kr_undo(struct rh_ctx *ctx, struct rh_route *base, const char *state, enum rh_route_stand *ret_stand);
+enum rh_status kr_prepare(struct rh_ctx *ctx, struct rh_route *base, const char *text);
+enum rh_status kr_apply(struct rh_ctx *ctx, struct rh_route *base, const char *text);
+enum rh_status kr_settle(struct rh_ctx *ctx, struct rh_route *base, const char *text);
+enum rh_status kr_release(struct rh_ctx *ctx, struct rh_route *base, const char *text);
+enum rh_status kr_undo(struct rh_ctx *ctx, struct rh_route *base, const char *text, enum rh_route_stand *ret_stand);
 enum rh_status kr_probe(struct rh_ctx *ctx, struct rh_route *base);
 
 #endif
