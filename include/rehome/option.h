@@ -35,7 +35,7 @@ struct rh_option {
     const char *initial; /* default, as text; NULL = none */
     const char *const
         *env;         /* names of variables that stand in when it isn't given, in order, NULL-terminated; or NULL */
-    int64_t min, max; /* RH_OPT_INT; both 0 = any */
+    int64_t min, max; /* RH_OPT_INT, RH_OPT_DURATION (us); both 0 = any */
     const char *const *choices;               /* RH_OPT_CHOICE, NULL-terminated; of a TEXT: what completion offers */
     const struct rh_option *block;            /* RH_OPT_BLOCK: its table */
     bool (*is_secret)(struct rh_bytes value); /* RH_OPT_SECRET: whether this value is one; NULL: any is */

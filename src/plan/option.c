@@ -277,6 +277,18 @@ static enum rh_status take_secret(const struct rh_options *options,
     return rh_secret_new(value, &out->secret, err);
 }
 
+/* A duration within the option's bounds. */
+static enum rh_status
+read_duration(const struct rh_option *option, struct rh_bytes value, int64_t *ret_us, char want[static 96])
+{
+    (void)snprintf(want, 96, "a duration such as \"5s\" or \"500ms\"");
+    enum rh_status status = rh_parse_duration(value, ret_us);
+    if (status != RH_OK || !option->max || (*ret_us >= option->min && *ret_us <= option->max))
+        return status;
+    (void)snprintf(want, 96, "a duration from %gs to %gs", (double)option->min / 1e6, (double)option->max / 1e6);
+    return RH_E_LIMIT;
+}
+
 /* Checks and converts; `out` is untouched when that fails. */
 static enum rh_status take_value(const struct rh_options *options,
                                  const struct rh_option *option,
@@ -308,8 +320,7 @@ static enum rh_status take_value(const struct rh_options *options,
         status = read_int(option, value, &out->number, want);
         break;
     case RH_OPT_DURATION:
-        (void)snprintf(want, sizeof want, "a duration such as \"5s\" or \"500ms\"");
-        status = rh_parse_duration(value, &out->number);
+        status = read_duration(option, value, &out->number, want);
         break;
     case RH_OPT_SIZE:
         (void)snprintf(want, sizeof want, "a size such as \"64MiB\"");
