@@ -452,6 +452,8 @@ json_t *report_limits(const struct rh_move *plan, const json_t *move);
 enum rh_status afterwards_put(struct move_run *move, const struct side *side, struct rh_error *err);
 /* `move`: the report's object, with its sides and fences. */
 json_t *report_afterwards(struct rh_journal *journal, const struct rh_move *plan, const json_t *move);
+/* The same for a plan with a cutover. `there`: its servers go to the destination. */
+json_t *report_afterwards_switched(bool there);
 
 /* --- digest_key.c --- */
 enum rh_status digest_load(struct move_run *move, struct rh_error *err);

@@ -287,6 +287,9 @@ static void add_switched(struct rh_journal *journal, const struct rh_plan *plan,
         rh_journal_get(journal, name, "switched", &word, NULL) == RH_OK && strcmp(rh_buf_cstr(&word), "yes") == 0;
     const char *state = json_string_value(json_object_get(move, "state"));
     json_object_set_new(move, "switched", json_boolean(there));
+    const bool goes = there || (state && strcmp(state, STATE_COMPLETE) == 0);
+    if (goes && json_is_object(json_object_get(move, "afterwards")))
+        json_object_set_new(move, "afterwards", report_afterwards_switched(there));
     if (state && strcmp(state, STATE_COMPLETE) == 0 && routes_to_settle(journal, plan))
         json_object_set_new(move, "next", json_string("cutover, rollback, or recover"));
     else if (state && strcmp(state, STATE_COMPLETE) == 0 && !there)

@@ -145,3 +145,14 @@ json_t *report_afterwards(struct rh_journal *journal, const struct rh_move *plan
                      "a server that used the destination before and stays with it", "restart", 1, "text", reading,
                      "servers", servers_on(fences, destination), moving, "gap", is_mariadb(source) ? gap_mariadb : gap);
 }
+
+json_t *report_afterwards_switched(bool there)
+{
+    return json_pack("{s:[{s:s, s:s, s:b, s:s, s:[], s:[], s:[]}], s:s}", "cases", "case", "cutover", "who",
+                     "the servers of the plan's cutover block", "restart", 0, "text",
+                     there ? "nothing has to be done, they go to the destination"
+                           : "'rehome cutover' sends them to the destination, without a restart",
+                     "servers", "take_out", "put_in", "gap",
+                     "Any other server that reads one of the two keystores is configured and told by hand, and doesn't "
+                     "know the other's keys until then.");
+}

@@ -334,6 +334,9 @@ enum rh_status verify_judge(struct move_run *move, const struct verify_result *r
     else if (!result->source_still)
         rh_error_hint(err, "stop whatever writes to the source, then run again (after 'rehome rollback', unless it is "
                            "rolled back already)");
+    else if (!result->equal && switched(move))
+        rh_error_hint(err, "keys that were removed since the cutover are missing for good reason; for all others "
+                           "'rehome rollback' goes back, with what the source has");
     else if (!result->equal && move->plan->destination.driver->commit_scope == RH_COMMIT_WHOLE)
         rh_error_hint(err, "find out who wrote it: a server that has it loaded writes what it knows over all of it; "
                            "'rehome finish', then 'rehome run' puts in what is missing");
