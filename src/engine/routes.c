@@ -205,6 +205,20 @@ static enum rh_status refuse_shared(const struct route_run *run, const struct ro
     return RH_E_REFUSED;
 }
 
+/* A server that somebody holds back can't be told to go on; what an earlier run of this plan left is ours to open. */
+static enum rh_status refuse_closed(const struct route_run *run, struct rh_error *err)
+{
+    struct move_run *move = move_of(run);
+    rh_auto_buf struct rh_buf state = RH_BUF_INIT;
+    if (!run->fence->facts.closed ||
+        (move->engine->journal && fact_get(move, fence_fact(run->fence->number, "state").name, &state, NULL) == RH_OK))
+        return RH_OK;
+    rh_fail(err, RH_E_REFUSED, "%s: somebody else holds the server '%s' back, so it can't be switched",
+            run->block->place, run->facts.address);
+    rh_error_hint(err, "wait for who has closed its fence (%s), or open it", run->fence->block->driver->name);
+    return RH_E_REFUSED;
+}
+
 /* The fence of the same server. */
 static enum rh_status find_fence(struct rh_engine *engine, struct route_run *run, struct rh_error *err)
 {
@@ -218,7 +232,7 @@ static enum rh_status find_fence(struct rh_engine *engine, struct route_run *run
     for (size_t i = 0; i < fences->count; i++)
         if (strcmp(fences->runs[i].facts.identity, run->facts.identity) == 0) {
             run->fence = &fences->runs[i];
-            return RH_OK;
+            return refuse_closed(run, err);
         }
     rh_fail(err, RH_E_REFUSED,
             "%s: the server '%s' has no fence in the plan, so it would go on making keys while it is "

@@ -19,7 +19,7 @@ import pytest
 from faultlib import SOAK
 from keyringlib import Client, KeyringServer, read_component, write_component
 from test_fence import guardians, parent_of, state_of, wait_for
-from vaultlib import INTERRUPTED, KILLED, LOCKED, OK, REFUSED, REHOME, missing_server
+from vaultlib import INTERRUPTED, KILLED, LOCKED, OK, REFUSED, REHOME, USAGE, missing_server
 
 SOON = 5  # seconds, after which nobody is held any more, once a server can be reached
 MADE = b"0123456789abcdef"
@@ -204,6 +204,8 @@ def test_there_and_back(switching, tmp_path):
         assert done.returncode == OK, done.stderr
     assert server.loaded() == server.configured() == plan.new[0]
     assert len(load.kept) > 5
+    left = plan.report()["moves"][0]["afterwards"]["cases"]
+    assert [(one["case"], one["text"]) for one in left] == [("cutover", "nothing has to be done, they go to the destination")]
     check_settled(plan)
     check_whole(server)
     assert set(read_component(plan.old[0])) < set(read_component(plan.new[0]))
@@ -642,6 +644,36 @@ def test_shared_configuration(switching, other, tmp_path):
     plan.path.write_text(text.replace('route "keyring_reload" {', f'route "keyring_reload" {{ configuration = "{switching.cnf}"'), encoding="utf-8")
     done = plan.do("check")
     assert done.returncode == REFUSED and "shares its configuration" in done.stderr + done.stdout, done.stderr
+
+
+def test_server_that_is_held_back(ready, switching):
+    """A server doesn't reload while keyring_operations is OFF, and what somebody else has set stays."""
+    switching.sql("SET GLOBAL keyring_operations = OFF")
+    for verb in ("check", "cutover"):
+        done = ready.do(verb)
+        assert done.returncode == REFUSED and "somebody else holds the server" in done.stderr + done.stdout, done.stderr
+        assert switching.sql("SELECT @@global.keyring_operations") == [["0"]]
+    switching.sql("SET GLOBAL keyring_operations = ON")
+    check_settled(ready)
+    for window in ("999ms", "0", "11m"):
+        done = ready.do("cutover", "--window", window)
+        assert done.returncode == USAGE and "a duration from 1s to 600s" in done.stderr, done.stderr
+
+
+def test_odd_and_long_path(switching, tmp_path):
+    plan = Plan(tmp_path, switching)
+    folder = tmp_path / ("a 'b' \" \\ ü " + "long " * 20) / ("y" * 100) / ("z" * 100)
+    folder.mkdir(parents=True)
+    plan.new[0] = folder / "new\nkeys"
+    assert len(str(plan.new[0])) > 330
+    text = plan.path.read_text(encoding="utf-8")
+    quoted = str(plan.new[0]).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    plan.path.write_text(text.replace(str(tmp_path / "new0"), quoted), encoding="utf-8")
+    for verb, end in (("run", plan.old[0]), ("cutover", plan.new[0]), ("rollback", plan.old[0])):
+        done = plan.do(verb)
+        assert done.returncode == OK, done.stderr
+        assert switching.loaded() == end
+    check_settled(plan)
 
 
 def test_held_by_somebody_else(switching, tmp_path):

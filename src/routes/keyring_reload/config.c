@@ -143,7 +143,9 @@ static enum rh_status write_fresh(const struct beside *beside, const char *path,
     if (!status)
         status = keyring_looks_give(fd, &looks, err);
     if (!status && fsync(fd) != 0)
-        status = rh_fail_errno(err, errno, "writing the next '%s'", RH_SHOW(rh_bytes_text(path)));
+        status = rh_fail_errno(err, errno, "making it durable");
+    if (status)
+        rh_error_prepend(err, "making the next '%s'", RH_SHOW(rh_bytes_text(path)));
     return status;
 }
 

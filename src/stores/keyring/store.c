@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -105,9 +106,9 @@ static void real_path(const struct keyring_store *store, char *out, size_t size)
 
 enum rh_status keyring_locate(struct rh_ctx *ctx, struct rh_store *base, struct rh_buf *ret_place)
 {
-    struct rh_facts facts; /* for the same size as there */
-    real_path((const struct keyring_store *)base, facts.place, sizeof facts.place);
-    return rh_buf_text(ret_place, facts.place, ctx->err);
+    char place[2 * PATH_MAX]; /* whole: a server is sent there */
+    real_path((const struct keyring_store *)base, place, sizeof place);
+    return rh_buf_text(ret_place, place, ctx->err);
 }
 
 /* What a server that starts now makes of a .backup (docs/formats/keyring.md). */
