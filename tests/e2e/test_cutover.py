@@ -376,6 +376,27 @@ def test_guardian_dies_too(ready, switching, at):
     check_settled(ready)
 
 
+def test_server_restarts_while_it_is_put_right(switching, tmp_path):
+    """recover has seen where the server goes, and before it writes the configuration that goes with it the server has died
+    and gone by the one that stood: what is configured is what is loaded all the same, and nothing is lost after."""
+    plan = Plan(tmp_path, switching, user="paused")
+    assert plan.do("run").returncode == OK
+    Stopped(plan, "cutover", 5).kill(guardian=True)
+    assert switching.loaded() == plan.old[0] and switching.configured() == plan.new[0]
+    stopped = Stopped(plan, "recover", 1)
+    switching.kill()
+    switching.restart()
+    assert switching.loaded() == plan.new[0]
+    assert stopped.go_on() == OK or plan.do("recover").returncode == OK
+    check_settled(plan)
+    assert switching.loaded() == plan.new[0]
+    switching.rotate()
+    dies(plan, 0, "recover")
+    assert plan.do("rollback").returncode == OK
+    check_settled(plan)
+    check_whole(switching)
+
+
 @pytest.mark.parametrize("at", [1, 4, 5, 7] if SOAK else [5])
 def test_frozen(ready, switching, at):
     """A rehome that is stopped loses its lease: the guardian ends it, and puts things right."""

@@ -228,7 +228,9 @@ enum rh_status kr_undo(struct rh_ctx *ctx, struct rh_route *base, const char *te
     if (!status)
         status = stand_of(route, state.from, state.to, ret_stand, ctx->err);
     rh_crash_point("route");
-    if (status)
-        return status;
-    return kr_config_set(state.configuration, *ret_stand == RH_ROUTE_AT_NEW ? state.to : state.from, ctx->err);
+    if (!status)
+        status = kr_config_set(state.configuration, *ret_stand == RH_ROUTE_AT_NEW ? state.to : state.from, ctx->err);
+    /* one that was restarted since the first look goes by what was configured then: this connection ended with it, and
+     * who asks again finds the other side loaded */
+    return status ? status : stand_of(route, state.from, state.to, ret_stand, ctx->err);
 }
