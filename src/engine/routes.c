@@ -620,13 +620,25 @@ enum rh_status routes_recover(struct rh_engine *engine, struct rh_error *err)
     return none && status == RH_OK ? routes_forget_servers(engine->journal, err) : status;
 }
 
+/* One server; a connection that is lost meanwhile says nothing against it. */
+static enum rh_status probe_one(struct rh_engine *engine, struct route_run *run, struct rh_error *why)
+{
+    const struct rh_route_driver *driver = run->block->driver;
+    struct rh_ctx ctx = engine_ctx(engine, why);
+    enum rh_status status = driver->probe(&ctx, run->route);
+    if (!rh_failed(status) || why->retry != RH_RETRY_RECONNECT)
+        return status;
+    *why = (struct rh_error){0};
+    status = driver->connect(&ctx, run->route);
+    return status == RH_OK ? driver->probe(&ctx, run->route) : status;
+}
+
 enum rh_status routes_probe(struct rh_engine *engine, struct rh_error *err)
 {
     for (size_t i = 0; i < engine->routes.count; i++) {
         struct route_run *run = &engine->routes.runs[i];
         struct rh_error why = {0};
-        struct rh_ctx ctx = engine_ctx(engine, &why);
-        const enum rh_status status = run->block->driver->probe(&ctx, run->route);
+        const enum rh_status status = probe_one(engine, run, &why);
         if (status == RH_OK)
             check_say(move_of(run), NULL, RH_FINDING_FACT, "probe", (struct rh_bytes){0},
                       "%s has made, read and dropped an encrypted table with it", run->facts.address);

@@ -16,7 +16,7 @@ import threading
 import time
 
 import pytest
-from faultlib import SOAK
+from faultlib import Proxy, SOAK
 from keyringlib import Client, KeyringServer, read_component, write_component
 from test_fence import guardians, parent_of, state_of, wait_for
 from vaultlib import INTERRUPTED, KILLED, LOCKED, OK, REFUSED, REHOME, USAGE, missing_server
@@ -615,6 +615,25 @@ def test_probe_whatever_the_defaults(ready, switching):
     assert done.returncode == OK and denied in done.stderr, done.stderr
     assert switching.sql("SHOW DATABASES LIKE 'rehome%'") == [], "the probe stays"
     assert switching.loaded() == ready.new[0]
+
+
+def test_probe_is_cut(ready, switching):
+    """A connection that is lost while the probe is made says nothing against the switch."""
+    direct = ready.path.read_text(encoding="utf-8")
+    moves, routes = direct.split("cutover {")
+
+    def through(proxy):
+        cut = routes.replace(f"port = {switching.port}", f"port = {proxy.port}")
+        ready.path.write_text(f"{moves}cutover {{{cut}", encoding="utf-8")
+        done = ready.do("cutover")
+        ready.path.write_text(direct, encoding="utf-8")
+        assert done.returncode == OK, done.stderr
+
+    whole = Proxy(switching.port)
+    through(whole)
+    broken = Proxy(switching.port, [("up", whole.passed["up"] - 300)])
+    through(broken)
+    assert broken.cut_count == 1 and switching.loaded() == ready.new[0]
 
 
 # --- refusals ---
