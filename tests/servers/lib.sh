@@ -36,13 +36,16 @@ need_packages() {
     command -v "$need_program" > /dev/null 2>&1 || die "'$need_program' is still missing after installing $*"
 }
 
-# A TCP port of 127.0.0.1 that was free a moment ago; below those that the system gives to outgoing connections, which
-# would take it before the server does.
+# free_port [FILE...]   a TCP port of 127.0.0.1 that was free a moment ago, and none of those in the files; below those that
+# the system gives to outgoing connections, which would take it before the server does.
 free_port() {
-    python3 - << 'PYTHON'
-import random, socket
+    python3 - "$@" << 'PYTHON'
+import random, socket, sys
+taken = {int(open(name).read()) for name in sys.argv[1:]}
 while True:
     port = random.randrange(10000, 32768)
+    if port in taken:
+        continue
     try:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
