@@ -10,7 +10,9 @@
  */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { ATTEMPTS = 3 };
 #define UNWIND_LIMIT_US                                                                                                \
@@ -178,26 +180,86 @@ static enum rh_status within(const struct cutover *cutover, struct rh_error *err
     return RH_E_TIMEOUT;
 }
 
-/* With the fences closed, and both sides just compared: what the sides hold that servers are about to leave. */
+/* What tells one content of a source's file from another without reading it: while it is held nobody reads it. */
+static enum rh_status source_look(struct move_run *move, struct rh_buf *ret_look, struct rh_error *err)
+{
+    struct rh_ctx ctx = engine_ctx(move->engine, err);
+    rh_auto_buf struct rh_buf path = RH_BUF_INIT;
+    struct stat st;
+    struct side *side = &move->source;
+    enum rh_status status = side_status(side, err, side->store->driver->locate(&ctx, side->store, &path));
+    if (status == RH_OK && stat(rh_buf_cstr(&path), &st) != 0)
+        status = side_status(side, err, rh_fail_errno(err, errno, "looking at '%s'", RH_SHOW(rh_buf_bytes(&path))));
+    rh_buf_clear(ret_look);
+    return status == RH_OK ? rh_buf_format(ret_look, err, "%llu:%llu:%lld:%lld.%09ld", (unsigned long long)st.st_dev,
+                                           (unsigned long long)st.st_ino, (long long)st.st_size,
+                                           (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec)
+                           : status;
+}
+
+/* With the fences closed: waits until the sides stand still that servers are about to leave, and takes down what they
+ * hold, before anything of it is compared. */
 static enum rh_status remember_left(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = RH_OK;
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
-        status = side_open(&engine->moves[i], &engine->moves[i].source, err);
+        struct move_run *move = &engine->moves[i];
+        status = side_open(move, &move->source, err);
         if (status == RH_OK)
-            status = source_stamp(&engine->moves[i], &engine->moves[i].left, err);
+            status = fences_settle(move, err);
+        if (status == RH_OK)
+            status = source_look(move, &move->left_file, err);
+        if (status == RH_OK)
+            status = source_stamp(move, &move->left, err);
     }
     return status;
+}
+
+/* Whether they still hold just that: a key that a server was making while its fence was closed may have come late. */
+static enum rh_status left_stands(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        rh_auto_buf struct rh_buf now = RH_BUF_INIT;
+        status = side_open(move, &move->source, err);
+        if (status == RH_OK)
+            status = source_stamp(move, &now, err);
+        if (status == RH_OK && !rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&move->left)))
+            status = rh_fail(err, RH_E_MISMATCH, "the side that servers leave was written since both were compared");
+    }
+    return status;
+}
+
+/* The same by a look at the files, while they are held. */
+static enum rh_status left_looks_alike(struct rh_engine *engine, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
+        struct move_run *move = &engine->moves[i];
+        rh_auto_buf struct rh_buf now = RH_BUF_INIT;
+        status = source_look(move, &now, err);
+        if (status == RH_OK && !rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&move->left_file)))
+            status = rh_fail(err, RH_E_MISMATCH, "the side that servers leave was written since both were compared");
+    }
+    return status;
+}
+
+/* One of these over the sides that servers leave. */
+static enum rh_status of_left(struct cutover *cutover,
+                              enum rh_status (*work)(struct rh_engine *engine, struct rh_error *err),
+                              struct rh_error *err)
+{
+    return cutover->way == WAY_THERE ? work(cutover->engine, err) : the_other_way(cutover, work, err);
 }
 
 /* Under the fences: data, then the decision, then routes. A server that is restarted after the first of them was turned
  * goes to the new side, so the journal knows before. */
 static enum rh_status turn(struct cutover *cutover, struct rh_error *err)
 {
-    enum rh_status status = carry(cutover, err);
+    enum rh_status status = of_left(cutover, remember_left, err);
     if (status == RH_OK)
-        status = cutover->way == WAY_THERE ? remember_left(cutover->engine, err)
-                                           : the_other_way(cutover, remember_left, err);
+        status = carry(cutover, err);
     if (status == RH_OK)
         status = within(cutover, err);
     if (status == RH_OK)
@@ -206,6 +268,9 @@ static enum rh_status turn(struct cutover *cutover, struct rh_error *err)
         status = put_switched(cutover->engine, "yes", err);
     if (status == RH_OK)
         status = routes_apply(cutover->engine, err);
+    /* held by now: what isn't there yet doesn't come any more */
+    if (status == RH_OK)
+        status = of_left(cutover, left_looks_alike, err);
     return status == RH_OK ? within(cutover, err) : status;
 }
 
@@ -215,15 +280,7 @@ static enum rh_status compare_move(struct move_run *move, struct rh_error *err)
 {
     struct rh_error hot = {0};
     struct verify_result result;
-    rh_auto_buf struct rh_buf now = RH_BUF_INIT;
-    enum rh_status status = side_open(move, &move->source, err);
-    if (status == RH_OK)
-        status = source_stamp(move, &now, err);
-    if (status != RH_OK)
-        return status;
-    if (!rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&move->left)))
-        return rh_fail(err, RH_E_MISMATCH, "the side that servers have left was written since");
-    status = check_open(move, &hot);
+    enum rh_status status = check_open(move, &hot);
     if (status == RH_OK)
         status = range_load_all(move, &hot);
     if (status == RH_OK)
@@ -243,7 +300,7 @@ static enum rh_status compare_move(struct move_run *move, struct rh_error *err)
 /* One comparison over all moves: nothing on the side that was left may be missing on the other. */
 static enum rh_status compare(struct rh_engine *engine, struct rh_error *err)
 {
-    enum rh_status status = RH_OK;
+    enum rh_status status = left_stands(engine, err);
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = compare_move(&engine->moves[i], err);
     if (rh_failed(status) && err && err->side == RH_SIDE_NONE)
@@ -266,9 +323,12 @@ static enum rh_status attempt(struct cutover *cutover, bool *ret_again, struct r
         /* before the fences open: with them closed no server can be asked to go on */
         size_t there = 0;
         struct rh_error second = {0};
-        if (routes_undo(engine, &there, &second) != RH_OK)
+        const bool undone = routes_undo(engine, &there, &second) == RH_OK;
+        if (!undone)
             rh_ignore(rh_error_prepend(err, "%s; and before that", second.text));
-        return fences_open(engine, status, err);
+        status = fences_open(engine, status, err);
+        *ret_again = undone && status == RH_E_MISMATCH;
+        return status;
     }
     status = fences_open(engine, RH_OK, err);
     if (status == RH_OK)

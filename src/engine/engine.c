@@ -272,6 +272,7 @@ void move_done(struct move_run *move)
     survey_done(&move->survey);
     rh_buf_done(&move->marker);
     rh_buf_done(&move->left);
+    rh_buf_done(&move->left_file);
     rh_wipe(&move->digest, sizeof move->digest);
 }
 

@@ -103,6 +103,7 @@ struct move_run {
     struct rh_undo *undo;
     struct rh_buf marker;      /* our marker's bytes, as journaled */
     struct rh_buf left;        /* the stamp of the source when a cutover left it */
+    struct rh_buf left_file;   /* and what its file looked like */
     struct rh_dataset dataset; /* kv stores have one */
     struct survey survey;      /* from the survey until it is journaled */
     struct samples samples;    /* under the engine's progress_lock while lanes are at work */

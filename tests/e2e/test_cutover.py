@@ -376,6 +376,24 @@ def test_guardian_dies_too(ready, switching, at):
     check_settled(ready)
 
 
+def test_late_key(switching, tmp_path):
+    """A key that a server was making while its fence was closed comes to the file after both sides were compared."""
+    plan = Plan(tmp_path, switching)
+    assert plan.do("run").returncode == OK
+    stopped = Stopped(plan, "cutover", 2)
+    late = {(b"app1@localhost", b"late"): (b"AES", MADE)}
+    write_component(plan.old[0], {**read_component(plan.old[0]), **late})
+    assert stopped.go_on() == OK, stopped.words()
+    assert "switching once more" in stopped.words()
+    assert late.items() <= read_component(plan.new[0]).items()
+    switching.made.add(("app1", "late"))
+    check_settled(plan)
+    assert plan.do("rollback").returncode == OK
+    check_settled(plan)
+    check_whole(switching)
+    switching.remove_key("late")
+
+
 def test_server_restarts_while_it_is_put_right(switching, tmp_path):
     """recover has seen where the server goes, and before it writes the configuration that goes with it the server has died
     and gone by the one that stood: what is configured is what is loaded all the same, and nothing is lost after."""
