@@ -876,6 +876,22 @@ def test_account_of_the_server(other):
 SWITCHES = 100 if SOAK else 4
 
 
+def comes_up(plan):
+    """The killed server is started; where it doesn't come up, what stands there is told."""
+    try:
+        plan.servers[0].restart()
+    except AssertionError as why:
+        told = [f"configured: {plan.servers[0].configured()}"]
+        for path in (plan.old[0], plan.new[0]):
+            for one in (path, path.with_name(path.name + ".backup")):
+                data = one.read_bytes() if one.exists() else b""
+                masters = re.findall(rb'INNODBKey-[0-9a-f-]{36}-(\d+)"', data)
+                told.append(f"{one}: {'link' if one.is_symlink() else len(data)}, ends with {data[-3:]}, "
+                            f"newest master key {max(map(int, masters), default=None)}")
+        told += [line for line in plan.servers[0].log.splitlines() if "eyring" in line][-8:]
+        raise AssertionError("\n".join(told)) from why
+
+
 def test_switches_at_random(switching, tmp_path):
     """Switches there and back under a load that makes keys and rotates master keys, with kills of rehome, its guardian
     and the server at random moments; each is repeated until it is done. No key is lost, every row readable."""
@@ -899,7 +915,7 @@ def test_switches_at_random(switching, tmp_path):
                         os.kill(mine[0], signal.SIGKILL)
                     elif victim == "server":
                         server.kill()
-                        server.restart()
+                        comes_up(plan)
                     killed += 1
                 said = one.communicate(timeout=60)[1]
                 if "guardian" in victims:
