@@ -130,7 +130,7 @@ def test_connection_cut(way, server, home):
         assert proxy.made > 0 and max(total.values()) > 500_000, f"the traffic didn't pass the proxy: {total}"
         rng = random.Random(way)
         with Cases(f"connection cut at random bytes, {way} on {server.word}") as cases:
-            for n in range(100 if SOAK else 16):
+            for n in range(100 if SOAK else 8):
                 again(move, EXTRAS)
                 cuts = []
                 for _ in range(rng.choice([1, 1, 3])):
