@@ -38,6 +38,7 @@ need_packages() {
 
 # free_port [FILE...]   a TCP port of 127.0.0.1 that was free a moment ago, and none of those in the files; below those that
 # the system gives to outgoing connections, which would take it before the server does.
+# shellcheck disable=SC2120 # files are for those who need several ports
 free_port() {
     python3 - "$@" << 'PYTHON'
 import random, socket, sys

@@ -137,6 +137,7 @@ start() {
     # a folder of its own for temporary tables: a starting server deletes what it finds there
     mkdir -p "$run/tmp"
     [ -z "$user" ] || chown "$user" "$run/tmp"
+    # shellcheck disable=SC2119 # one port is enough
     port=$(free_port)
     (umask 077 && openssl rand -hex 16 > "$dir/password")
     write_args > "$dir/args"
