@@ -6,9 +6,6 @@
 #include <mysqld_error.h>
 #include <stdio.h>
 
-/* How long a session that was told to end may take. */
-#define END_LIMIT_US (3 * INT64_C(1000000))
-
 struct state {
     char uuid[64];
     unsigned long thread;
@@ -55,18 +52,6 @@ static bool is_ours(const struct ko_fence *fence, const struct ko_view *view, co
     return epoch[0] ? strcmp(view->set_at, epoch) == 0 : strcmp(view->set_by, fence->server.user) == 0;
 }
 
-/* Tries for the lock; *ret_got tells. */
-static enum rh_status take_lock(struct ko_fence *fence, unsigned seconds, bool *ret_got, struct rh_error *err)
-{
-    char got[8] = "";
-    if ((*ret_got = fence->holds))
-        return RH_OK;
-    enum rh_status status =
-        ko_text(fence, err, "taking the fence's lock", got, sizeof got, "SELECT GET_LOCK('" KO_LOCK "', %u)", seconds);
-    *ret_got = fence->holds = !status && got[0] == '1';
-    return status == RH_NOT_FOUND ? RH_OK : status;
-}
-
 enum rh_status ko_snapshot(
     struct rh_ctx *ctx, struct rh_fence *base, const char *state_text, const char *epoch, struct rh_buf *ret_state)
 {
@@ -74,7 +59,7 @@ enum rh_status ko_snapshot(
     struct state state = {0};
     struct ko_view view;
     bool got = false;
-    enum rh_status status = take_lock(fence, 5, &got, ctx->err);
+    enum rh_status status = ko_lock(fence, 5, &got, ctx->err);
     if (!status && !got) {
         rh_fail(ctx->err, RH_E_LOCKED, "another rehome holds keyring_operations of '%s'", fence->address);
         rh_error_hint(ctx->err, "wait for it to end");
@@ -162,30 +147,6 @@ enum rh_status ko_probe(struct rh_ctx *ctx,
     return RH_OK;
 }
 
-/* Ends the session of the process that had closed the fence, and waits until it is gone. */
-static enum rh_status end_session(struct rh_ctx *ctx, struct ko_fence *fence, unsigned long thread)
-{
-    const int64_t until = rh_clock_us() + END_LIMIT_US;
-    char used[8] = "";
-    /* a number may belong to somebody else after a restart: only the lock's holder is meant */
-    for (;;) {
-        enum rh_status status = ko_text(fence, ctx->err, "looking for the closing session", used, sizeof used,
-                                        "SELECT 1 FROM DUAL WHERE IS_USED_LOCK('" KO_LOCK "') = %lu", thread);
-        if (status == RH_NOT_FOUND)
-            return RH_OK;
-        if (!status)
-            status = ko_run(fence, ctx->err, "ending the closing session", "KILL CONNECTION %lu", thread);
-        if (status && ctx->err->native != ER_NO_SUCH_THREAD)
-            return status;
-        if (rh_clock_us() > until)
-            break;
-        rh_sleep_us(20000);
-    }
-    rh_fail(ctx->err, RH_E_STORE, "the session that closed '%s' doesn't end", fence->address);
-    ctx->err->retry = RH_RETRY_LATER;
-    return RH_E_STORE;
-}
-
 /* With the lock held: puts the variable back if the OFF is ours. */
 static enum rh_status put_back(struct ko_fence *fence,
                                const struct state *state,
@@ -220,9 +181,9 @@ enum rh_status ko_open(struct rh_ctx *ctx,
     if (!status)
         status = state_check(fence, state_text, &state, ctx->err);
     if (!status && !fence->holds && state.thread != fence->thread)
-        status = end_session(ctx, fence, state.thread);
+        status = ko_end_session(fence, state.thread, ctx->err);
     if (!status)
-        status = take_lock(fence, 1, &got, ctx->err);
+        status = ko_lock(fence, 1, &got, ctx->err);
     if (status)
         return status;
     if (!got) {

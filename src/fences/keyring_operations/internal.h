@@ -63,6 +63,11 @@ enum rh_status ko_text(
     struct ko_fence *fence, struct rh_error *err, const char *what, char *out, size_t out_size, const char *fmt, ...)
     RH_PRINTF(6, 7);
 
+/* Tries for the lock for some seconds; *ret_got tells. */
+enum rh_status ko_lock(struct ko_fence *fence, unsigned seconds, bool *ret_got, struct rh_error *err) RH_MUST_USE;
+/* Ends the session of the process that had closed the fence, and waits until it is gone. */
+enum rh_status ko_end_session(struct ko_fence *fence, unsigned long thread, struct rh_error *err) RH_MUST_USE;
+
 /* --- timer.c --- */
 /* Why the server's own timer can't be had, in words; "" when it can. */
 enum rh_status

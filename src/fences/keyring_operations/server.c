@@ -74,6 +74,29 @@ enum rh_status ko_text(
     return status;
 }
 
+static const struct rh_mysql_lock fence_lock = {
+    .name = KO_LOCK,
+    .taking = "taking the fence's lock",
+    .looking = "looking for the closing session",
+    .ending = "ending the closing session",
+    .session = "the session that closed",
+    .end_limit_us = 3 * INT64_C(1000000),
+};
+
+enum rh_status ko_lock(struct ko_fence *fence, unsigned seconds, bool *ret_got, struct rh_error *err)
+{
+    const struct rh_mysql_talk talk = talk_of(fence);
+    enum rh_status status = rh_mysql_lock_take(&talk, &fence_lock, seconds, &fence->holds, err);
+    *ret_got = fence->holds;
+    return status;
+}
+
+enum rh_status ko_end_session(struct ko_fence *fence, unsigned long thread, struct rh_error *err)
+{
+    const struct rh_mysql_talk talk = talk_of(fence);
+    return rh_mysql_lock_end_holder(&talk, &fence_lock, thread, fence->address, err);
+}
+
 void ko_disconnect(struct ko_fence *fence)
 {
     if (fence->mysql)

@@ -49,12 +49,6 @@ static enum rh_status unlogged(struct ko_fence *fence, struct rh_error *err)
     return ko_run(fence, err, "leaving the timer out of the binary log", "SET SESSION sql_log_bin = 0");
 }
 
-/* Whether the server refused, rather than went away. */
-static bool is_refusal(const struct rh_error *err)
-{
-    return err->retry != RH_RETRY_RECONNECT && err->native != 0;
-}
-
 enum rh_status ko_timer_make(struct ko_fence *fence, struct rh_error *err)
 {
     struct rh_error why = {0};
@@ -84,7 +78,7 @@ enum rh_status ko_timer_make(struct ko_fence *fence, struct rh_error *err)
                         fence->timer_schema, user, fence->timer_schema);
     if (!status)
         return RH_OK;
-    if (!is_refusal(&why)) {
+    if (!rh_mysql_is_refusal(&why)) {
         if (err)
             *err = why;
         return status;
@@ -100,7 +94,7 @@ enum rh_status ko_timer_drop(struct ko_fence *fence, struct rh_error *err)
     if (!status)
         status = ko_run(fence, &why, "taking the server's own timer away", "DROP EVENT IF EXISTS `%s`." KO_EVENT,
                         fence->timer_schema);
-    if (!status || is_refusal(&why))
+    if (!status || rh_mysql_is_refusal(&why))
         return RH_OK; /* without a right to it there is none of ours */
     if (err)
         *err = why;

@@ -60,8 +60,6 @@ enum rh_status kr_run(struct kr_route *route, struct rh_error *err, const char *
 enum rh_status kr_text(
     struct kr_route *route, struct rh_error *err, const char *what, char *out, size_t out_size, const char *fmt, ...)
     RH_PRINTF(6, 7) RH_MUST_USE;
-/* Whether the server refused, rather than went away. */
-bool kr_is_refusal(const struct rh_error *err);
 /* The keystore that the server has loaded. */
 enum rh_status kr_loaded(struct kr_route *route, char *out, size_t size, struct rh_error *err) RH_MUST_USE;
 /* Whether two paths lead to the same keystore. */

@@ -7,13 +7,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define END_LIMIT_US (5 * INT64_C(1000000)) /* how long a session that was told to end may take */
-
-bool kr_is_refusal(const struct rh_error *err)
-{
-    return err->retry != RH_RETRY_RECONNECT && err->native != 0;
-}
-
 static enum rh_status fail_talk(void *owner, struct rh_error *err, const char *what)
 {
     struct kr_route *route = owner;
@@ -142,36 +135,25 @@ bool kr_same_file(const char *one, const char *other)
            (stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino);
 }
 
+static const struct rh_mysql_lock switch_lock = {
+    .name = KR_LOCK,
+    .taking = "taking the switch's lock",
+    .looking = "looking for the switching session",
+    .ending = "ending the switching session",
+    .session = "the session that was switching",
+    .end_limit_us = 5 * INT64_C(1000000),
+};
+
 enum rh_status kr_lock(struct kr_route *route, unsigned seconds, bool *ret_got, struct rh_error *err)
 {
-    char got[8] = "";
-    if ((*ret_got = route->holds))
-        return RH_OK;
-    enum rh_status status =
-        kr_text(route, err, "taking the switch's lock", got, sizeof got, "SELECT GET_LOCK('" KR_LOCK "', %u)", seconds);
-    *ret_got = route->holds = !status && got[0] == '1';
-    return status == RH_NOT_FOUND ? RH_OK : status;
+    const struct rh_mysql_talk talk = talk_of(route);
+    enum rh_status status = rh_mysql_lock_take(&talk, &switch_lock, seconds, &route->holds, err);
+    *ret_got = route->holds;
+    return status;
 }
 
 enum rh_status kr_end_session(struct kr_route *route, unsigned long thread, struct rh_error *err)
 {
-    const int64_t until = rh_clock_us() + END_LIMIT_US;
-    char used[8] = "";
-    /* a number may belong to somebody else after a restart: only the lock's holder is meant */
-    for (;;) {
-        enum rh_status status = kr_text(route, err, "looking for the switching session", used, sizeof used,
-                                        "SELECT 1 FROM DUAL WHERE IS_USED_LOCK('" KR_LOCK "') = %lu", thread);
-        if (status == RH_NOT_FOUND)
-            return RH_OK;
-        if (!status)
-            status = kr_run(route, err, "ending the switching session", "KILL CONNECTION %lu", thread);
-        if (status && err->native != ER_NO_SUCH_THREAD)
-            return status;
-        if (rh_clock_us() > until)
-            break;
-        rh_sleep_us(20000);
-    }
-    rh_fail(err, RH_E_STORE, "the session that was switching '%s' doesn't end", route->address);
-    err->retry = RH_RETRY_LATER;
-    return RH_E_STORE;
+    const struct rh_mysql_talk talk = talk_of(route);
+    return rh_mysql_lock_end_holder(&talk, &switch_lock, thread, route->address, err);
 }

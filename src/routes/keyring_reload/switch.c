@@ -168,7 +168,7 @@ enum rh_status kr_settle(struct rh_ctx *ctx, struct rh_route *base, const char *
         status = kr_lock(route, 3, &held, ctx->err);
     if (!status)
         status = kr_run(route, ctx->err, "reloading the keyring", "ALTER INSTANCE RELOAD KEYRING");
-    if (status && ctx->err && kr_is_refusal(ctx->err))
+    if (status && ctx->err && rh_mysql_is_refusal(ctx->err))
         rh_error_hint(ctx->err, "the server's error log says why; it goes on with the keystore that it had");
     if (!status)
         status = stand_of(route, state.from, state.to, &stand, ctx->err);

@@ -48,7 +48,7 @@ enum rh_status kr_timer_make(struct kr_route *route, struct rh_error *err)
                         route->timer_schema, route->timer_schema);
     if (!status)
         return RH_OK;
-    if (!kr_is_refusal(&why)) {
+    if (!rh_mysql_is_refusal(&why)) {
         if (err)
             *err = why;
         return status;
@@ -64,7 +64,7 @@ enum rh_status kr_timer_drop(struct kr_route *route, struct rh_error *err)
     if (!status)
         status = kr_run(route, &why, "taking the server's own timer away", "DROP EVENT IF EXISTS `%s`." KR_EVENT,
                         route->timer_schema);
-    if (!status || kr_is_refusal(&why))
+    if (!status || rh_mysql_is_refusal(&why))
         return RH_OK; /* without a right to it there is none of ours */
     if (err)
         *err = why;

@@ -102,7 +102,30 @@ enum rh_status rh_mysql_text(const struct rh_mysql_talk *talk,
                              const char *fmt,
                              va_list args) RH_PRINTF(6, 0);
 
+/* --- lock.c --- */
+/* A named lock that a session of ours holds as long as it works on a server, and the words of failures with it. */
+struct rh_mysql_lock {
+    const char *name;                      /* no quotes in it */
+    const char *taking, *looking, *ending; /* failed actions: "taking the fence's lock", ... */
+    const char *session;                   /* "the session that closed" (the server's address follows) */
+    int64_t end_limit_us;                  /* how long a session that was told to end may take */
+};
+/* Tries for it for some seconds, unless this connection has it; *holds tells. */
+enum rh_status rh_mysql_lock_take(const struct rh_mysql_talk *talk,
+                                  const struct rh_mysql_lock *lock,
+                                  unsigned seconds,
+                                  bool *holds,
+                                  struct rh_error *err) RH_MUST_USE;
+/* Ends that session if it holds the lock, and waits until what it had sent is over. */
+enum rh_status rh_mysql_lock_end_holder(const struct rh_mysql_talk *talk,
+                                        const struct rh_mysql_lock *lock,
+                                        unsigned long thread,
+                                        const char *address,
+                                        struct rh_error *err) RH_MUST_USE;
+
 /* --- words.c --- */
+/* Whether the server refused, rather than went away. */
+bool rh_mysql_is_refusal(const struct rh_error *err);
 /* Whether an error number says that the connection is gone. */
 bool rh_mysql_is_cut(unsigned number);
 /* Fills err from the server's words. `what`: the failed action, "reading". Remedies for what concerns the connection;

@@ -17,6 +17,11 @@ enum {
     MY_ER_CLIENT_INTERACTION_TIMEOUT = 4031, /* 8.0.24 on: what a session that wait_timeout has ended is told */
 };
 
+bool rh_mysql_is_refusal(const struct rh_error *err)
+{
+    return err->retry != RH_RETRY_RECONNECT && err->native != 0;
+}
+
 bool rh_mysql_is_cut(unsigned number)
 {
     switch (number) {
