@@ -8,18 +8,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum hold { HOLD_NONE, HOLD_OURS, HOLD_OTHER };
-
-/* What stands at the .backup's name. */
-static enum hold look(const struct keyring_place *place)
-{
-    char target[sizeof KEYRING_HOLD_TARGET + 1];
-    const ssize_t size = readlinkat(place->folder, place->backup, target, sizeof target);
-    if (size == sizeof KEYRING_HOLD_TARGET - 1 && memcmp(target, KEYRING_HOLD_TARGET, (size_t)size) == 0)
-        return HOLD_OURS;
-    return size < 0 && errno == ENOENT ? HOLD_NONE : HOLD_OTHER;
-}
-
 /* The keystore's folder, or the failure. */
 static enum rh_status open_place(const char *keystore, struct keyring_place *place, struct rh_error *err)
 {
@@ -57,8 +45,8 @@ enum rh_status kr_hold_set(const char *keystore, struct rh_error *err)
     if (symlinkat(KEYRING_HOLD_TARGET, place.folder, place.backup) != 0)
         status = errno != EEXIST
                      ? rh_fail_errno(err, errno, "holding the keystore '%s'", RH_SHOW(rh_bytes_text(keystore)))
-                 : look(&place) == HOLD_OURS ? RH_OK
-                                             : refuse_other(keystore, err);
+                 : keyring_place_is_held(&place) ? RH_OK
+                                                 : refuse_other(keystore, err);
     /* not durable on purpose: a machine that goes down needs it no more */
     keyring_place_close(&place);
     return status;
@@ -70,7 +58,7 @@ enum rh_status kr_hold_drop(const char *keystore, struct rh_error *err)
     enum rh_status status = open_place(keystore, &place, err);
     if (status)
         return status;
-    if (look(&place) == HOLD_OURS && unlinkat(place.folder, place.backup, 0) != 0 && errno != ENOENT)
+    if (keyring_place_is_held(&place) && unlinkat(place.folder, place.backup, 0) != 0 && errno != ENOENT)
         status = rh_fail_errno(err, errno, "letting go of the keystore '%s'", RH_SHOW(rh_bytes_text(keystore)));
     keyring_place_close(&place);
     return status;

@@ -131,6 +131,8 @@ struct keyring_shown {
 struct keyring_shown keyring_place_show(const struct keyring_place *place, const char *name);
 /* Where a .backup leads that holds a keystore while servers are switched: nowhere, so that nobody can write it. */
 #define KEYRING_HOLD_TARGET "rehome-holds-this-keystore/run-rehome-recover"
+/* Whether the .backup of an opened place is that link. */
+bool keyring_place_is_held(const struct keyring_place *place);
 /* Opens the folder of `path` (absolute), following a symbolic link to the file where nobody else could have made it. */
 enum rh_status keyring_place_open(struct keyring_place *place, const char *path, struct rh_error *err) RH_MUST_USE;
 void keyring_place_close(struct keyring_place *place);
@@ -210,6 +212,12 @@ enum rh_status keyring_scan_view(struct rh_session *session,
                                  unsigned flags,
                                  struct rh_scan **ret_scan,
                                  struct rh_error *err) RH_MUST_USE;
+/* The records of those keys that a view has, as rh_read_ops.get gives them; takes the view over, also when it fails. */
+enum rh_status keyring_get_view(struct keyring_view *view,
+                                const struct rh_bytes *keys,
+                                size_t count,
+                                struct rh_batch *out,
+                                struct rh_error *err) RH_MUST_USE;
 enum rh_status keyring_scan_next(
     struct rh_ctx *ctx, struct rh_scan *base, size_t want_bytes, size_t want_records, struct rh_batch *batch);
 void keyring_scan_close(struct rh_scan *base);

@@ -162,8 +162,7 @@ static enum rh_status check_file(const struct keyring_place *place,
     return RH_OK;
 }
 
-/* Whether the .backup is the link by which a switch of servers holds the keystore. */
-static bool is_hold(const struct keyring_place *place)
+bool keyring_place_is_held(const struct keyring_place *place)
 {
     char target[sizeof KEYRING_HOLD_TARGET + 1];
     const ssize_t size = readlinkat(place->folder, place->backup, target, sizeof target);
@@ -180,7 +179,7 @@ enum rh_status keyring_place_file(const struct keyring_place *place,
     rh_auto_fd int fd = openat(place->folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return RH_NOT_FOUND;
-    if (fd < 0 && errno == ELOOP && strcmp(name, place->backup) == 0 && is_hold(place))
+    if (fd < 0 && errno == ELOOP && strcmp(name, place->backup) == 0 && keyring_place_is_held(place))
         return refuse(place, err, name, "is the link of a 'rehome cutover' or 'rehome rollback' that was cut off",
                       "'rehome recover' with its plan and its state folder settles it; where those are lost, make the "
                       "server's configuration name the keystore that it has loaded, then remove %s");

@@ -122,6 +122,19 @@ enum rh_status keyring_scan_next(
     return status;
 }
 
+enum rh_status keyring_get_view(
+    struct keyring_view *view, const struct rh_bytes *keys, size_t count, struct rh_batch *out, struct rh_error *err)
+{
+    enum rh_status status = RH_OK;
+    for (size_t i = 0; status == RH_OK && i < count && !rh_batch_has_enough(out); i++) {
+        const struct keyring_entry *entry = keyring_set_find(&view->set, keys[i]);
+        if (entry)
+            status = keyring_record_add(out, entry, false, err);
+    }
+    keyring_view_drop(view);
+    return status;
+}
+
 static enum rh_status keyring_get(struct rh_ctx *ctx,
                                   struct rh_session *session,
                                   const struct rh_dataset *dataset,
@@ -134,13 +147,7 @@ static enum rh_status keyring_get(struct rh_ctx *ctx,
     enum rh_status status = rh_ctx_check(ctx);
     if (status == RH_OK)
         status = keyring_view_get(keyring_store_of(session), false, &view, ctx->err);
-    for (size_t i = 0; status == RH_OK && i < count && !rh_batch_has_enough(out); i++) {
-        const struct keyring_entry *entry = keyring_set_find(&view->set, keys[i]);
-        if (entry)
-            status = keyring_record_add(out, entry, false, ctx->err);
-    }
-    keyring_view_drop(view);
-    return status;
+    return status == RH_OK ? keyring_get_view(view, keys, count, out, ctx->err) : status;
 }
 
 const struct rh_read_ops keyring_read_ops = {

@@ -102,13 +102,7 @@ static enum rh_status elsewhere_get(struct rh_ctx *ctx,
     enum rh_status status = rh_ctx_check(ctx);
     if (status == RH_OK)
         status = get_view(ctx, component_in(session), false, &view);
-    for (size_t i = 0; status == RH_OK && i < count && !rh_batch_has_enough(out); i++) {
-        const struct keyring_entry *entry = keyring_set_find(&view->set, keys[i]);
-        if (entry)
-            status = keyring_record_add(out, entry, false, ctx->err);
-    }
-    keyring_view_drop(view);
-    return status;
+    return status == RH_OK ? keyring_get_view(view, keys, count, out, ctx->err) : status;
 }
 
 /* --- writing --- */
