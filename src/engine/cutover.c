@@ -215,33 +215,29 @@ static enum rh_status remember_left(struct rh_engine *engine, struct rh_error *e
     return status;
 }
 
-/* Whether they still hold just that: a key that a server was making while its fence was closed may have come late. */
-static enum rh_status left_stands(struct rh_engine *engine, struct rh_error *err)
+/* Whether they still hold just that: a key that a server was making while its fence was closed may have come late.
+ * `take` is what `then` was taken by, of a side that is open. */
+static enum rh_status
+left_is(struct move_run *move,
+        enum rh_status (*take)(struct move_run *move, struct rh_buf *ret_taken, struct rh_error *err),
+        const struct rh_buf *then,
+        struct rh_error *err)
 {
-    enum rh_status status = RH_OK;
-    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
-        struct move_run *move = &engine->moves[i];
-        rh_auto_buf struct rh_buf now = RH_BUF_INIT;
-        status = side_open(move, &move->source, err);
-        if (status == RH_OK)
-            status = source_stamp(move, &now, err);
-        if (status == RH_OK && !rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&move->left)))
-            status = rh_fail(err, RH_E_MISMATCH, "the side that servers leave was written since both were compared");
-    }
-    return status;
+    rh_auto_buf struct rh_buf now = RH_BUF_INIT;
+    enum rh_status status = side_open(move, &move->source, err);
+    if (status == RH_OK)
+        status = take(move, &now, err);
+    return status != RH_OK || rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(then))
+               ? status
+               : rh_fail(err, RH_E_MISMATCH, "the side that servers leave was written since both were compared");
 }
 
-/* The same by a look at the files, while they are held. */
+/* By a look at the files, while they are held. */
 static enum rh_status left_looks_alike(struct rh_engine *engine, struct rh_error *err)
 {
     enum rh_status status = RH_OK;
-    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++) {
-        struct move_run *move = &engine->moves[i];
-        rh_auto_buf struct rh_buf now = RH_BUF_INIT;
-        status = source_look(move, &now, err);
-        if (status == RH_OK && !rh_bytes_equal(rh_buf_bytes(&now), rh_buf_bytes(&move->left_file)))
-            status = rh_fail(err, RH_E_MISMATCH, "the side that servers leave was written since both were compared");
-    }
+    for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
+        status = left_is(&engine->moves[i], source_look, &engine->moves[i].left_file, err);
     return status;
 }
 
@@ -280,7 +276,10 @@ static enum rh_status compare_move(struct move_run *move, struct rh_error *err)
 {
     struct rh_error hot = {0};
     struct verify_result result;
-    enum rh_status status = check_open(move, &hot);
+    enum rh_status status = left_is(move, source_stamp, &move->left, err);
+    if (status != RH_OK)
+        return status;
+    status = check_open(move, &hot);
     if (status == RH_OK)
         status = range_load_all(move, &hot);
     if (status == RH_OK)
@@ -300,7 +299,7 @@ static enum rh_status compare_move(struct move_run *move, struct rh_error *err)
 /* One comparison over all moves: nothing on the side that was left may be missing on the other. */
 static enum rh_status compare(struct rh_engine *engine, struct rh_error *err)
 {
-    enum rh_status status = left_stands(engine, err);
+    enum rh_status status = RH_OK;
     for (size_t i = 0; status == RH_OK && i < engine->move_count; i++)
         status = compare_move(&engine->moves[i], err);
     if (rh_failed(status) && err && err->side == RH_SIDE_NONE)

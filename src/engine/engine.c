@@ -365,6 +365,28 @@ bool fact_is(struct move_run *move, const char *name, const char *value)
     return fact_get(move, name, &found, NULL) == RH_OK && rh_bytes_equal(rh_buf_bytes(&found), rh_bytes_text(value));
 }
 
+enum rh_status fact_put_json(struct rh_journal *journal,
+                             const char *move,
+                             const char *name,
+                             json_t *object,
+                             const char *what,
+                             struct rh_error *err)
+{
+    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    if (!text)
+        return rh_fail(err, RH_E_INTERNAL, "writing %s as JSON failed", what);
+    enum rh_status status = rh_journal_put(journal, move, name, rh_bytes_text(text), err);
+    free(text);
+    return status;
+}
+
+json_t *fact_get_json(struct rh_journal *journal, const char *move, const char *name)
+{
+    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
+    return rh_journal_get(journal, move, name, &text, NULL) == RH_OK ? json_loads(rh_buf_cstr(&text), 0, NULL) : NULL;
+}
+
 enum rh_status step_done(struct move_run *move, const char *step, bool *ret_done, struct rh_error *err)
 {
     struct rh_step_state state;

@@ -11,18 +11,7 @@ struct fence_fact fence_fact(size_t number, const char *what)
     return fact;
 }
 
-/* A JSON object as a fact; takes the object. */
-static enum rh_status
-put_json(struct rh_journal *journal, const char *move, const char *name, json_t *object, struct rh_error *err)
-{
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
-    json_decref(object);
-    if (!text)
-        return rh_fail(err, RH_E_INTERNAL, "writing facts of a fence as JSON failed");
-    enum rh_status status = rh_journal_put(journal, move, name, rh_bytes_text(text), err);
-    free(text);
-    return status;
-}
+#define FACTS_WORDS "facts of a fence" /* in errors */
 
 enum rh_status fence_put_intent(struct fence_run *run, struct rh_error *err)
 {
@@ -60,7 +49,7 @@ enum rh_status fence_put_epoch(struct fence_run *run, struct rh_error *err)
         json_decref(object);
         return status;
     }
-    status = put_json(journal, move, fence_fact(run->number, "closed").name, object, err);
+    status = fact_put_json(journal, move, fence_fact(run->number, "closed").name, object, FACTS_WORDS, err);
     if (status == RH_OK)
         status = rh_journal_put(journal, move, fence_fact(run->number, "epoch").name, rh_buf_bytes(&run->epoch), err);
     if (status == RH_OK)
@@ -79,7 +68,7 @@ enum rh_status fence_put_opened(
         json_decref(object);
         return status;
     }
-    status = put_json(journal, move, fence_fact(number, "opened").name, object, err);
+    status = fact_put_json(journal, move, fence_fact(number, "opened").name, object, FACTS_WORDS, err);
     if (status == RH_OK)
         status = rh_journal_remove(journal, move, fence_fact(number, "state").name, err);
     if (status == RH_OK)
@@ -90,20 +79,13 @@ enum rh_status fence_put_opened(
     return status;
 }
 
-/* The text of a fact as JSON; NULL when there is none. */
-static json_t *get_json(struct rh_journal *journal, const char *move, const char *name)
-{
-    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
-    return rh_journal_get(journal, move, name, &text, NULL) == RH_OK ? json_loads(rh_buf_cstr(&text), 0, NULL) : NULL;
-}
-
 json_t *fences_report(struct rh_journal *journal, const struct rh_move *move)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < move->fence_count; i++) {
         rh_auto_buf struct rh_buf state = RH_BUF_INIT;
-        json_t *closed = get_json(journal, move->name, fence_fact(i, "closed").name),
-               *opened = get_json(journal, move->name, fence_fact(i, "opened").name);
+        json_t *closed = fact_get_json(journal, move->name, fence_fact(i, "closed").name),
+               *opened = fact_get_json(journal, move->name, fence_fact(i, "opened").name);
         json_t *fence = closed ? closed : json_pack("{s:s}", "fence", move->fences[i].driver->name);
         const json_t *pause_us = json_object_get(opened, "pause_us"), *when = json_object_get(opened, "opened"),
                      *by = json_object_get(opened, "by");
@@ -160,10 +142,8 @@ void fence_say_facts(const struct fence_run *run)
 
 void fence_say_guardian(const struct fence_run *run)
 {
-    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
-    if (fact_get(run->move, fence_fact(run->number, "opened").name, &text, NULL) != RH_OK)
-        return;
-    json_t *object = json_loads(rh_buf_cstr(&text), 0, NULL);
+    json_t *object =
+        fact_get_json(run->move->engine->journal, run->move->plan->name, fence_fact(run->number, "opened").name);
     const char *by = json_string_value(json_object_get(object, "by")),
                *when = json_string_value(json_object_get(object, "opened"));
     const json_t *pause = json_object_get(object, "pause_us");

@@ -493,6 +493,15 @@ enum rh_status fact_put(struct move_run *move, const char *name, const char *val
 enum rh_status
 fact_get(struct move_run *move, const char *name, struct rh_buf *ret_value, struct rh_error *err); /* RH_NOT_FOUND */
 bool fact_is(struct move_run *move, const char *name, const char *value);
+/* A fact that is JSON text; takes the object, of which `what` says in an error what it is. */
+enum rh_status fact_put_json(struct rh_journal *journal,
+                             const char *move,
+                             const char *name,
+                             json_t *object,
+                             const char *what,
+                             struct rh_error *err);
+/* NULL when there is none; the caller's to free. */
+json_t *fact_get_json(struct rh_journal *journal, const char *move, const char *name);
 enum rh_status step_done(struct move_run *move, const char *step, bool *ret_done, struct rh_error *err);
 
 #endif

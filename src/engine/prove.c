@@ -281,13 +281,10 @@ enum rh_status prove_run(struct move_run *move, struct rh_error *err)
         status = rh_journal_notes_clear(move->engine->journal, move->plan->name, "unproven", err);
     if (status == RH_OK)
         status = prove_folders(&prove, array, err);
-    if (status == RH_OK) {
-        char *text = json_dumps(array, JSON_COMPACT);
-        status =
-            text ? fact_put(move, "proof", text, err) : rh_fail(err, RH_E_INTERNAL, "writing the proof as JSON failed");
-        free(text);
-    }
-    json_decref(array);
+    if (status == RH_OK)
+        status = fact_put_json(move->engine->journal, move->plan->name, "proof", array, "the proof", err);
+    else
+        json_decref(array);
     if (status != RH_OK || prove.failed == 0)
         return status;
     if (err)

@@ -18,15 +18,10 @@ static enum rh_status facts_put(struct move_run *move, const struct side *side, 
                                "product", facts->product, "version", facts->version, "address", facts->address,
                                "identity", facts->identity, "tls", facts->tls, "encrypted_at_rest",
                                yes[facts->encrypted_at_rest], "owner_blind", facts->owner_blind);
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
-    json_decref(object);
-    if (!text)
-        return rh_fail(err, RH_E_INTERNAL, "writing the %s's facts as JSON failed", side_name(side->which));
-    char name[32];
+    char name[32], what[32];
     snprintf(name, sizeof name, "facts.%s", side_name(side->which));
-    enum rh_status status = fact_put(move, name, text, err);
-    free(text);
-    return status;
+    snprintf(what, sizeof what, "the %s's facts", side_name(side->which));
+    return fact_put_json(move->engine->journal, move->plan->name, name, object, what, err);
 }
 
 enum rh_status report_facts(struct move_run *move, struct rh_error *err)
@@ -117,9 +112,7 @@ static const char *fact_text(struct building *building, const char *name, struct
 /* A fact that is JSON text; an empty object when there is none. */
 static json_t *fact_json(struct building *building, const char *name)
 {
-    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
-    const char *found = fact_text(building, name, &text);
-    json_t *object = found ? json_loads(found, 0, NULL) : NULL;
+    json_t *object = fact_get_json(building->journal, building->move->name, name);
     return object ? object : json_object();
 }
 

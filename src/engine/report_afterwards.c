@@ -29,16 +29,12 @@ enum rh_status afterwards_put(struct move_run *move, const struct side *side, st
         return RH_OK;
     json_t *array = json_array();
     enum rh_status status = driver->settings ? driver->settings(side->store, add_setting, array, err) : RH_OK;
-    char *text = status == RH_OK ? json_dumps(array, JSON_COMPACT) : NULL;
-    json_decref(array);
-    if (status != RH_OK)
+    if (status != RH_OK) {
+        json_decref(array);
         return status;
-    if (!text)
-        return rh_fail(err, RH_E_INTERNAL, "writing a server's settings as JSON failed");
+    }
     snprintf(name, sizeof name, "settings.%s", side_name(side->which));
-    status = fact_put(move, name, text, err);
-    free(text);
-    return status;
+    return fact_put_json(move->engine->journal, move->plan->name, name, array, "a server's settings", err);
 }
 
 /* --- the report's part --- */
@@ -46,9 +42,7 @@ enum rh_status afterwards_put(struct move_run *move, const struct side *side, st
 /* The settings of one side; an empty array where there are none. */
 static json_t *settings_of(struct rh_journal *journal, const char *move, const char *name)
 {
-    rh_auto_buf struct rh_buf text = RH_BUF_INIT;
-    json_t *array =
-        rh_journal_get(journal, move, name, &text, NULL) == RH_OK ? json_loads(rh_buf_cstr(&text), 0, NULL) : NULL;
+    json_t *array = fact_get_json(journal, move, name);
     return array ? array : json_array();
 }
 

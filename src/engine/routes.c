@@ -51,8 +51,7 @@ static struct route_fact route_fact(size_t number, const char *what)
 }
 
 /* Journals that a route is about to be switched. */
-static enum rh_status
-put_state(struct rh_engine *engine, const struct route_run *run, enum way way, struct rh_error *err)
+static enum rh_status put_state(struct rh_engine *engine, const struct route_run *run, struct rh_error *err)
 {
     struct rh_journal *journal = engine->journal;
     enum rh_status status = rh_journal_begin(journal, err);
@@ -61,10 +60,10 @@ put_state(struct rh_engine *engine, const struct route_run *run, enum way way, s
     status = rh_journal_put(journal, "", route_fact(run->number, "state").name, rh_buf_bytes(&run->state), err);
     if (status == RH_OK)
         status = rh_journal_put(journal, "", route_fact(run->number, "way").name,
-                                rh_bytes_text(way == WAY_THERE ? "there" : "back"), err);
+                                rh_bytes_text(run->way == WAY_THERE ? "there" : "back"), err);
     char server[sizeof run->facts.identity + sizeof run->facts.address];
     snprintf(server, sizeof server, "%s %s", run->facts.identity, run->facts.address);
-    if (status == RH_OK && way == WAY_THERE)
+    if (status == RH_OK && run->way == WAY_THERE)
         status = rh_journal_put(journal, "", route_fact(run->number, "server").name, rh_bytes_text(server), err);
     if (status == RH_OK)
         return rh_journal_commit(journal, err);
@@ -105,14 +104,7 @@ put_done(struct rh_engine *engine, const struct route_run *run, const char *to, 
                                run->facts.version, "address", run->facts.address, "identity", run->facts.identity,
                                "tls", run->facts.tls, "goes_to", RH_SHOW(rh_bytes_text(to)), "switched",
                                rh_stamp_us(rh_utc_us()).text, "pause_us", json_integer((json_int_t)pause_us));
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
-    json_decref(object);
-    if (!text)
-        return rh_fail(err, RH_E_INTERNAL, "writing facts of a route as JSON failed");
-    enum rh_status status =
-        rh_journal_put(engine->journal, "", route_fact(run->number, "done").name, rh_bytes_text(text), err);
-    free(text);
-    return status;
+    return fact_put_json(engine->journal, "", route_fact(run->number, "done").name, object, "facts of a route", err);
 }
 
 /* Whether a switch of this route was cut off. */
@@ -134,10 +126,9 @@ json_t *routes_report(struct rh_journal *journal, const struct rh_plan *plan)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < plan->route_count; i++) {
-        rh_auto_buf struct rh_buf text = RH_BUF_INIT;
-        json_t *route = rh_journal_get(journal, "", route_fact(i, "done").name, &text, NULL) == RH_OK
-                            ? json_loads(rh_buf_cstr(&text), 0, NULL)
-                            : json_pack("{s:s}", "route", plan->routes[i].driver->name);
+        json_t *route = fact_get_json(journal, "", route_fact(i, "done").name);
+        if (!route)
+            route = json_pack("{s:s}", "route", plan->routes[i].driver->name);
         const json_t *pause_us = json_object_get(route, "pause_us");
         json_object_set_new(route, "pause_ms",
                             json_is_integer(pause_us) ? json_integer((json_integer_value(pause_us) + 500) / 1000)
@@ -394,9 +385,10 @@ static enum rh_status prepare_one(struct rh_engine *engine, struct route_run *ru
     const struct rh_route_ends ends = ends_of(run, way);
     struct rh_ctx ctx = engine_ctx(engine, err);
     rh_buf_clear(&run->state);
+    run->way = way;
     enum rh_status status = driver->snapshot(&ctx, run->route, &ends, &run->state);
     if (status == RH_OK)
-        status = put_state(engine, run, way, err);
+        status = put_state(engine, run, err);
     if (status == RH_OK)
         status = guardian_watch_route(engine->fences.guardian, run->number, (size_t)(move_of(run) - engine->moves),
                                       rh_buf_cstr(&run->state), err);
@@ -410,7 +402,7 @@ static enum rh_status prepare_one(struct rh_engine *engine, struct route_run *ru
 
 enum rh_status routes_prepare(struct rh_engine *engine, enum way way, struct rh_error *err)
 {
-    enum rh_status status = guardian_arm(engine->fences.guardian, rh_journal_name(engine->journal), err);
+    enum rh_status status = RH_OK; /* the guardian is armed since the fences were looked at */
     for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++)
         if (engine->routes.runs[i].goes)
             status = prepare_one(engine, &engine->routes.runs[i], way, err);
@@ -460,28 +452,12 @@ settle_one(struct rh_engine *engine, struct route_run *run, int64_t until_us, st
     }
 }
 
-/* The side that it is switched to. */
-static const char *goes_to(struct route_run *run, enum way way)
-{
-    return ends_of(run, way).to;
-}
-
-/* Which way the journal says a route goes. */
-static enum way way_of(struct rh_engine *engine, size_t number)
-{
-    rh_auto_buf struct rh_buf way = RH_BUF_INIT;
-    return rh_journal_get(engine->journal, "", route_fact(number, "way").name, &way, NULL) == RH_OK &&
-                   strcmp(rh_buf_cstr(&way), "back") == 0
-               ? WAY_BACK
-               : WAY_THERE;
-}
-
 enum rh_status routes_settle(struct rh_engine *engine, int64_t until_us, struct rh_error *err)
 {
     enum rh_status status = RH_OK;
     for (size_t i = 0; status == RH_OK && i < engine->routes.count; i++) {
         struct route_run *run = &engine->routes.runs[i];
-        const enum way way = way_of(engine, run->number);
+        const char *to = ends_of(run, run->way).to;
         if (!run->goes)
             continue;
         rh_crash_point("route");
@@ -493,11 +469,11 @@ enum rh_status routes_settle(struct rh_engine *engine, int64_t until_us, struct 
             break;
         run->at_new = true;
         const int64_t pause_us = rh_clock_us() - run->fence->fence->closed_us;
-        rh_log(RH_LOG_INFO, "route switched", {"server", run->facts.address}, {"goes_to", goes_to(run, way)});
+        rh_log(RH_LOG_INFO, "route switched", {"server", run->facts.address}, {"goes_to", to});
         check_say(move_of(run), NULL, RH_FINDING_FACT, "switched", (struct rh_bytes){0},
-                  "%s goes to %s now; it made no keys for %lld ms", run->facts.address,
-                  RH_SHOW(rh_bytes_text(goes_to(run, way))), (long long)(pause_us + 500) / 1000);
-        status = put_done(engine, run, goes_to(run, way), pause_us, err);
+                  "%s goes to %s now; it made no keys for %lld ms", run->facts.address, RH_SHOW(rh_bytes_text(to)),
+                  (long long)(pause_us + 500) / 1000);
+        status = put_done(engine, run, to, pause_us, err);
     }
     return status;
 }
@@ -555,6 +531,16 @@ enum rh_status routes_undo(struct rh_engine *engine, size_t *ret_new, struct rh_
     return route_status(err, status);
 }
 
+/* Which way the journal says a route goes. */
+static enum way way_of(struct rh_engine *engine, size_t number)
+{
+    rh_auto_buf struct rh_buf way = RH_BUF_INIT;
+    return rh_journal_get(engine->journal, "", route_fact(number, "way").name, &way, NULL) == RH_OK &&
+                   strcmp(rh_buf_cstr(&way), "back") == 0
+               ? WAY_BACK
+               : WAY_THERE;
+}
+
 /* What an earlier process left of one route. */
 static enum rh_status load_state(struct rh_engine *engine, struct route_run *run, struct rh_error *err)
 {
@@ -568,6 +554,7 @@ static enum rh_status load_state(struct rh_engine *engine, struct route_run *run
         status = run->block->driver->new (&ctx, run->block->options, &run->route);
     }
     run->standing = status == RH_OK;
+    run->way = way_of(engine, run->number);
     return status;
 }
 
@@ -598,7 +585,7 @@ enum rh_status routes_recover(struct rh_engine *engine, struct rh_error *err)
         struct route_run *run = &engine->routes.runs[i];
         status = load_state(engine, run, err);
         if (run->standing)
-            way = way_of(engine, run->number);
+            way = run->way;
         left += run->standing;
     }
     if (status != RH_OK || left == 0)

@@ -34,6 +34,7 @@ struct route_run {
     const struct fence_run *fence; /* of the same server; NULL: not looked at yet */
     struct rh_buf ends[2];         /* where its move's source and destination lie */
     struct rh_buf state;
+    enum way way;  /* of the switch that the state speaks of */
     bool standing; /* there is something to settle */
     bool goes;     /* it is switched by this attempt */
     bool at_new;   /* it went to the new side, as far as this process knows */
