@@ -597,9 +597,9 @@ enum rh_status routes_recover(struct rh_engine *engine, struct rh_error *err)
     const char *side = way == WAY_THERE ? "destination" : "source";
     check_say(
         move, NULL, RH_FINDING_WARNING, "switch-before", (struct rh_bytes){0},
-        "the run before was cut off while it switched %zu servers to the %s: %zu of them go there now, %zu stayed; "
+        "the run before was cut off while it switched %zu server%s to the %s: %zu of them go there now, %zu stayed; "
         "'rehome cutover' and 'rehome rollback' both go on from here",
-        left, side, there, left - there);
+        left, left == 1 ? "" : "s", side, there, left - there);
     /* no server is at the destination: nothing was switched, or all went back; not knowing of one leaves it open */
     const bool none = left == engine->routes.count && (way == WAY_THERE ? there == 0 : there == left);
     for (size_t i = 0; none && status == RH_OK && i < engine->move_count; i++)
